@@ -1,0 +1,34 @@
+"""Strict numerics for the whole suite, and the way to the real data sets."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Callable[[str], Path]:
+    """Find a file among the real data sets; skip where they are absent.
+
+    They live in the folder named by `JSBI_TEST_DATA`, else in `../shared/data`
+    beside the checkout. In CI they must be there, so a missing one fails.
+    """
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    root = Path(os.environ.get("JSBI_TEST_DATA", beside))
+
+    def find(name: str) -> Path:
+        path = (root / name).resolve()
+        if not path.exists():
+            message = f"{path} is absent; set JSBI_TEST_DATA to the data folder"
+            if os.environ.get("CI"):
+                pytest.fail(message)
+            pytest.skip(message)
+        return path
+
+    return find
