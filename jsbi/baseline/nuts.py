@@ -1,0 +1,139 @@
+"""The reference: Hamiltonian Monte Carlo on the exact posterior, by blackjax."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import blackjax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from blackjax.diagnostics import effective_sample_size, potential_scale_reduction
+from jaxtyping import Array, Float, Key
+
+from jsbi.posterior import Posterior
+from jsbi.simulate import Simulator, Target
+
+CHUNK = 100
+
+
+def sample_nuts(
+    key: Key[Array, ""],
+    target: Target,
+    start: Float[np.ndarray, "chain dim"],
+    covariance: Float[np.ndarray, "dim dim"],
+    *,
+    draws: int = 1000,
+    warmup: int = 500,
+    tick: Callable[[int], Any] = lambda steps: None,
+) -> Posterior:
+    """Sample with the No-U-Turn sampler, several chains side by side.
+
+    Step size and a dense mass matrix are adapted per chain by Stan's windows.
+
+    Args:
+        key: Random key.
+        target: The posterior density.
+        start: Where the chains begin.
+        covariance: First guess of the posterior's covariance in z.
+        draws: Draws kept per chain, rounded up to a multiple of 100.
+        warmup: Steps of adaptation per chain.
+        tick: Called with the number of steps after each part of the work.
+
+    Returns: Equal-weight draws of all chains, with R-hat and the effective draws of the
+        worst parameter. The evidence is nan.
+
+    Source: Hoffman & Gelman (2014), JMLR 15, 1593; Betancourt (2017), arXiv 1701.02434.
+    """
+    key_warm, key_run = jax.random.split(key)
+    chains = len(start)
+    dtype = target.counts.dtype
+    state, tuning, steps = _warm(
+        jax.random.split(key_warm, chains),
+        target.simulator,
+        target.counts,
+        jnp.asarray(start, dtype),
+        jnp.asarray(covariance, dtype),
+        warmup,
+    )
+    evaluations = int(steps)
+    tick(warmup)
+    positions = []
+    for key_chunk in jax.random.split(key_run, math.ceil(draws / CHUNK)):
+        state, (position, steps) = _run(
+            jax.random.split(key_chunk, chains),
+            target.simulator,
+            target.counts,
+            state,
+            tuning,
+        )
+        positions.append(np.asarray(position, np.float64))
+        evaluations += int(steps.sum())
+        tick(CHUNK)
+    target.evaluations += evaluations
+    return _posterior(target, np.concatenate(positions, axis=1))
+
+
+def _posterior(
+    target: Target, position: Float[np.ndarray, "chain draw dim"]
+) -> Posterior:
+    chains, length, dimension = position.shape
+    halves = position[:, : length // 2 * 2].reshape(chains * 2, length // 2, dimension)
+    z = position.reshape(-1, dimension)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        r_hat = float(potential_scale_reduction(jnp.asarray(halves)).max())
+        effective = float(effective_sample_size(jnp.asarray(position)).min())
+    return Posterior(
+        names=target.simulator.prior.names,
+        z=z,
+        values=target.physical(z),
+        log_weight=np.full(len(z), -math.log(len(z))),
+        log_likelihood=target.log_likelihood(z),
+        effective_draws=min(effective, float(len(z))),
+        method="nuts",
+        r_hat=r_hat,
+    )
+
+
+@eqx.filter_jit
+def _warm(
+    keys: Array,
+    simulator: Simulator,
+    counts: Array,
+    start: Array,
+    covariance: Array,
+    steps: int,
+) -> tuple[Any, Any, Array]:
+    adaptation = blackjax.window_adaptation(
+        blackjax.nuts,
+        lambda z: simulator.log_posterior(z, counts),
+        is_mass_matrix_diagonal=False,
+        initial_inverse_mass_matrix=covariance,
+        adaptation_info_fn=lambda state, info, adapted: info.num_integration_steps,
+    )
+
+    def warm(key, z):
+        (state, tuning), taken = adaptation.run(key, z, steps)
+        return state, tuning, taken.sum()
+
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        state, tuning, taken = jax.vmap(warm)(keys, start)
+    return state, tuning, taken.sum()
+
+
+@eqx.filter_jit
+def _run(
+    keys: Array, simulator: Simulator, counts: Array, state: Any, tuning: Any
+) -> tuple[Any, tuple[Array, Array]]:
+    def run(key, state, tuning):
+        kernel = blackjax.nuts(lambda z: simulator.log_posterior(z, counts), **tuning)
+
+        def step(state, key):
+            state, info = kernel.step(key, state)
+            return state, (state.position, info.num_integration_steps)
+
+        return jax.lax.scan(step, state, jax.random.split(key, CHUNK))
+
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return jax.vmap(run)(keys, state, tuning)

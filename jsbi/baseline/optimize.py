@@ -1,0 +1,144 @@
+"""Best fits from many starts at once, and the distinct modes among them."""
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from jsbi.simulate import Simulator, Target, deviance_residuals
+
+STEPS = 100
+CANDIDATES = 1024
+# Modes whose Laplace mass is below e^-12 of the best cannot be seen in the posterior.
+LEAST_LOG_MASS = -12.0
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Distinct maxima of the posterior density in z, best first.
+
+    Attributes:
+        z: Where they are, [mode, dim].
+        covariance: Inverse of the Gauss-Newton Hessian there, [mode, dim, dim].
+        log_posterior: Relative to the perfect fit, [mode].
+        log_mass: Laplace's estimate of each mode's share of the posterior, [mode].
+        hits: How many starts ended in each, [mode].
+        starts: How many starts there were.
+    """
+
+    z: Float[np.ndarray, "mode dim"]
+    covariance: Float[np.ndarray, "mode dim dim"]
+    log_posterior: Float[np.ndarray, " mode"]
+    log_mass: Float[np.ndarray, " mode"]
+    hits: Int[np.ndarray, " mode"]
+    starts: int
+
+
+def find_modes(key: Key[Array, ""], target: Target, starts: int = 64) -> Modes:
+    """Fit from many starts with Levenberg-Marquardt and keep the distinct optima.
+
+    Half of the starts are the likeliest of a thousand prior draws, half are any.
+
+    Args:
+        key: Random key.
+        target: The posterior density.
+        starts: Number of starts, all advanced together.
+    """
+    z = np.asarray(jax.random.normal(key, (CANDIDATES, target.dimension)), np.float64)
+    z = z[np.argsort(-target.log_likelihood(z), kind="stable")]
+    likely, rest = (
+        starts // 2,
+        np.linspace(starts, CANDIDATES - 1, starts - starts // 2),
+    )
+    first = np.concatenate([z[:likely], z[rest.astype(int)]])
+    ends, hessian, evaluations = _fit(
+        target.simulator, target.counts, jnp.asarray(first, target.counts.dtype)
+    )
+    target.evaluations += int(evaluations)
+    ends, hessian = np.asarray(ends, np.float64), np.asarray(hessian, np.float64)
+    density = target.log_likelihood(ends) + target.log_prior(ends)
+    return _distinct(ends, hessian, density)
+
+
+@eqx.filter_jit
+def _fit(
+    simulator: Simulator, counts: Array, first: Array
+) -> tuple[Array, Array, Array]:
+    """Advance all starts until the slowest has converged."""
+    dimension = first.shape[1]
+
+    def residuals(z):
+        return jnp.concatenate(
+            [deviance_residuals(counts, simulator.expected_counts(z)), z]
+        )
+
+    def linearise(z):
+        return residuals(z), jax.jacfwd(residuals)(z)
+
+    def step(state):
+        z, damping, value, done, count = state
+        root, slope = linearise(z)
+        hessian, gradient = slope.T @ slope, slope.T @ root
+        damped = hessian + damping * jnp.diag(jnp.diag(hessian))
+        move = -jnp.linalg.solve(damped, gradient)
+        move = move * jnp.minimum(1.0, 3.0 / jnp.linalg.norm(move))
+        new = (residuals(z + move) ** 2).sum()
+        better = new < value
+        small = jnp.abs(move @ gradient) < 1e-4
+        return (
+            jnp.where(better, z + move, z),
+            jnp.clip(jnp.where(better, damping / 4, damping * 5), 1e-7, 1e9),
+            jnp.where(better, new, value),
+            done | small | (damping >= 1e8),
+            count + 1,
+        )
+
+    def run(z):
+        state = (
+            z,
+            jnp.asarray(1e-2, z.dtype),
+            (residuals(z) ** 2).sum(),
+            jnp.asarray(False),
+            jnp.asarray(0),
+        )
+        state = jax.lax.while_loop(lambda s: ~s[3] & (s[4] < STEPS), step, state)
+        slope = linearise(state[0])[1]
+        return state[0], slope.T @ slope, state[4]
+
+    ends, hessian, counts_of_steps = jax.vmap(run)(first)
+    return ends, hessian, counts_of_steps.sum() * (dimension + 2)
+
+
+def _distinct(ends: np.ndarray, hessian: np.ndarray, density: np.ndarray) -> Modes:
+    """Cluster the ends of the fits: within two widths of a better one is the same."""
+    finite = np.isfinite(density) & np.isfinite(hessian).all((1, 2))
+    if not finite.any():
+        raise ValueError(
+            "The likelihood must be positive somewhere in the prior, but no fit found "
+            "such a point. Does the prior allow any model counts where counts were seen?"
+        )
+    ends, hessian, density = ends[finite], hessian[finite], density[finite]
+    kept, hits = [], []
+    for row in np.argsort(-density):
+        for place, mode in enumerate(kept):
+            apart = ends[row] - ends[mode]
+            if apart @ hessian[mode] @ apart < 4 + len(apart):
+                hits[place] += 1
+                break
+        else:
+            kept.append(row)
+            hits.append(1)
+    covariance = np.linalg.inv(hessian[kept])
+    log_mass = density[kept] + 0.5 * np.linalg.slogdet(covariance)[1]
+    seen = log_mass > log_mass.max() + LEAST_LOG_MASS
+    return Modes(
+        ends[kept][seen],
+        covariance[seen],
+        density[kept][seen],
+        log_mass[seen],
+        np.asarray(hits)[seen],
+        len(finite),
+    )

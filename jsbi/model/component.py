@@ -1,0 +1,135 @@
+"""The algebra of spectral components: what may be added and what multiplied.
+
+A component is an `eqx.Module` whose array fields are its parameters, in XSPEC's order.
+Calling it with an `EnergyGrid` integrates it over every bin.
+"""
+
+import dataclasses
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jsbi.instrument import EnergyGrid
+
+Scalar = Float[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """What XSPEC says about a parameter: its name, default, hard limits and unit."""
+
+    name: str
+    default: float
+    low: float
+    high: float
+    unit: str
+
+
+def _as_scalar(value: Any) -> Array:
+    value = jnp.asarray(value)
+    if jnp.issubdtype(value.dtype, jnp.inexact):
+        return value
+    return value.astype(jnp.result_type(float))
+
+
+def parameter(
+    name: str, default: float, limits: tuple[float, float], unit: str = ""
+) -> Any:
+    """Declare a field as a model parameter.
+
+    Args:
+        name: XSPEC's name.
+        default: XSPEC's default value, also the default of the constructor.
+        limits: XSPEC's hard limits.
+        unit: Unit, empty where dimensionless.
+    """
+    return eqx.field(
+        default=default,
+        converter=_as_scalar,
+        metadata={"parameter": Parameter(name, default, *limits, unit)},
+    )
+
+
+def normalisation(unit: str) -> Any:
+    """Declare the normalisation, the last parameter of every additive component."""
+    return parameter("norm", 1.0, (0.0, 1e24), unit)
+
+
+class Component(eqx.Module):
+    """Anything that XSPEC lists by name: a set of parameters."""
+
+    xspec_name: ClassVar[str]
+
+    @classmethod
+    def parameters(cls) -> dict[str, Parameter]:
+        """Field name to parameter, in XSPEC's order."""
+        return {
+            field.name: field.metadata["parameter"]
+            for field in dataclasses.fields(cls)
+            if "parameter" in field.metadata
+        }
+
+
+class SpectralModel(eqx.Module):
+    """An additive model: photons / cm^2 / s in each bin of a grid."""
+
+    @abstractmethod
+    def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
+        """Integrate the photon flux over the bins [photons / cm^2 / s]."""
+
+    def __add__(self, other: "SpectralModel") -> "SpectralModel":
+        if not isinstance(other, SpectralModel):
+            return NotImplemented
+        return Sum((self, other))
+
+    def __mul__(self, other: "Multiplicative") -> "SpectralModel":
+        return other * self if isinstance(other, Multiplicative) else NotImplemented
+
+
+class Multiplicative(eqx.Module):
+    """A factor per bin, such as the transmission of an absorber."""
+
+    @abstractmethod
+    def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
+        """The factor that multiplies the photons of each bin."""
+
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, SpectralModel):
+            return Absorbed(self, other)
+        if isinstance(other, Multiplicative):
+            return Product((self, other))
+        return NotImplemented
+
+
+class Sum(SpectralModel):
+    """A sum of additive models."""
+
+    terms: tuple[SpectralModel, ...]
+
+    def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
+        """Add the photons of all terms."""
+        return sum((term(grid) for term in self.terms[1:]), self.terms[0](grid))
+
+
+class Product(Multiplicative):
+    """A product of factors."""
+
+    factors: tuple[Multiplicative, ...]
+
+    def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
+        """Multiply the factors of each bin."""
+        return jnp.prod(jnp.stack([factor(grid) for factor in self.factors]), axis=0)
+
+
+class Absorbed(SpectralModel):
+    """An additive model times a factor."""
+
+    factor: Multiplicative
+    model: SpectralModel
+
+    def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
+        """Multiply the photons of each bin by the factor of that bin."""
+        return self.factor(grid) * self.model(grid)

@@ -1,0 +1,236 @@
+"""XSPEC-like expressions, parsed into models and never evaluated as code."""
+
+import re
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from jsbi.instrument import EnergyGrid
+from jsbi.model.component import Component, Multiplicative, Parameter, SpectralModel
+from jsbi.model.registry import find_component, suggest
+
+Tree = tuple  # ("+", left, right), ("*", left, right) or ("component", label)
+
+_TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[-+*/()^]|\S)")
+
+
+class _Parser:
+    """Recursive descent over sum := product {+ product}, product := atom {[*] atom}."""
+
+    def __init__(self, expression: str):
+        self.expression = expression
+        self.tokens = [
+            (match.group(1), match.start(1)) for match in _TOKEN.finditer(expression)
+        ]
+        self.position = 0
+        self.components: dict[str, type[Component]] = {}
+
+    def parse(self) -> Tree:
+        tree = self.sum()
+        if self.peek() is not None:
+            self.fail(
+                "unbalanced ')'"
+                if self.peek() == ")"
+                else f"unexpected {self.peek()!r}"
+            )
+        return tree
+
+    def sum(self) -> Tree:
+        tree = self.product()
+        while self.peek() == "+":
+            self.position += 1
+            tree = ("+", tree, self.product())
+        return tree
+
+    def product(self) -> Tree:
+        tree = self.atom()
+        while True:
+            token = self.peek()
+            if token == "*":
+                self.position += 1
+            elif token is None or not (token == "(" or token[0].isalpha()):
+                return tree
+            elif token != "(" and self.tokens[self.position - 1][0] != ")":
+                self.fail(f"expected '*' or '+' before {token!r}")
+            tree = ("*", tree, self.atom())
+
+    def atom(self) -> Tree:
+        token = self.peek()
+        if token == "(":
+            opening = self.position
+            self.position += 1
+            tree = self.sum()
+            if self.peek() != ")":
+                self.position = opening
+                self.fail("unbalanced '('")
+            self.position += 1
+            return tree
+        if token is None or not token[0].isalpha():
+            self.fail("expected a component or '('")
+        self.position += 1
+        return ("component", self.declare(token))
+
+    def declare(self, name: str) -> str:
+        """Give the component its label: the second powerlaw is `powerlaw_2`."""
+        component = find_component(name)
+        stem = label = component.xspec_name.lower()
+        number = 1
+        while label in self.components:
+            number += 1
+            label = f"{stem}_{number}"
+        self.components[label] = component
+        return label
+
+    def peek(self) -> str | None:
+        if self.position < len(self.tokens):
+            return self.tokens[self.position][0]
+        return None
+
+    def fail(self, reason: str) -> None:
+        end = len(self.expression)
+        where = self.tokens[self.position][1] if self.peek() is not None else end
+        raise ValueError(
+            f"Cannot read the model: {reason} at character {where + 1}.\n"
+            f"  {self.expression}\n  {' ' * where}^"
+        )
+
+
+def _is_additive(tree: Tree, components: dict[str, type[Component]]) -> bool:
+    """Whether a tree gives photons; refuse what the algebra of kinds forbids."""
+    if tree[0] == "component":
+        return issubclass(components[tree[1]], SpectralModel)
+    left, right = (_is_additive(branch, components) for branch in tree[1:])
+    if tree[0] == "*" and left and right:
+        raise ValueError(
+            f"Two additive models cannot be multiplied: ({_write(tree[1])}) * "
+            f"({_write(tree[2])}). Did you mean '+'?"
+        )
+    if tree[0] == "+" and not (left and right):
+        factor = tree[2] if left else tree[1]
+        raise ValueError(
+            f"Only additive models can be added, but {_write(factor)} is a "
+            "multiplicative factor. Did you mean '*'?"
+        )
+    return left or right
+
+
+def _write(tree: Tree) -> str:
+    if tree[0] == "component":
+        return tree[1]
+    left, right = (
+        f"({_write(branch)})" if tree[0] == "*" and branch[0] == "+" else _write(branch)
+        for branch in tree[1:]
+    )
+    return f"{left}{tree[0]}{right}"
+
+
+class ExpressionModel(eqx.Module):
+    """A spectral model given as an expression; a function of named parameters.
+
+    Attributes:
+        expression: The expression as written.
+        abundances: The abundance table of all absorbers in it.
+    """
+
+    expression: str = eqx.field(static=True)
+    abundances: str = eqx.field(static=True)
+    _tree: Tree = eqx.field(static=True)
+    _components: tuple[tuple[str, type[Component]], ...] = eqx.field(static=True)
+
+    def __init__(self, expression: str, abundances: str = "wilm"):
+        parser = _Parser(expression)
+        self.expression, self.abundances = expression, abundances
+        self._tree = parser.parse()
+        self._components = tuple(parser.components.items())
+        _is_additive(self._tree, parser.components)
+        self._build({})  # refuses an unknown abundance table here, not under jit
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Full name, `component.Parameter`, to what XSPEC says about it."""
+        return {
+            f"{label}.{parameter.name}": parameter
+            for label, component in self._components
+            for parameter in component.parameters().values()
+        }
+
+    def __call__(self, **values: Any) -> SpectralModel | Multiplicative:
+        """Build the model; parameters that are not given take XSPEC's defaults.
+
+        Raises:
+            ValueError: If a name is not a parameter of the model.
+        """
+        known = self.parameters
+        for name in values:
+            if name not in known:
+                raise ValueError(
+                    f"Unknown parameter {name!r} of {self.expression!r}. "
+                    f"{suggest(name, list(known))}"
+                )
+        return self._build(values)
+
+    def _build(self, values: dict[str, Any]) -> SpectralModel | Multiplicative:
+        parts = {}
+        for label, component in self._components:
+            arguments = {
+                field: values[f"{label}.{parameter.name}"]
+                for field, parameter in component.parameters().items()
+                if f"{label}.{parameter.name}" in values
+            }
+            if "abundances" in component.__dataclass_fields__:
+                arguments["abundances"] = self.abundances
+            parts[label] = component(**arguments)
+        return _combine(self._tree, parts)
+
+
+def _combine(tree: Tree, parts: dict[str, Any]) -> Any:
+    if tree[0] == "component":
+        return parts[tree[1]]
+    left, right = (_combine(branch, parts) for branch in tree[1:])
+    return left + right if tree[0] == "+" else left * right
+
+
+def spectral_model(expression: str, *, abundances: str = "wilm") -> ExpressionModel:
+    """Parse an expression in XSPEC's notation, such as `tbabs*(bbodyrad + powerlaw)`.
+
+    Args:
+        expression: Component names in any case, `+`, `*` and parentheses. A factor
+            may stand directly before a parenthesis.
+        abundances: Abundance table of the absorbers, `wilm` or `angr`.
+
+    Returns: A function of named parameters, `model(**{"tbabs.nH": 0.1, ...})`.
+
+    Raises:
+        ValueError: If the expression cannot be read, with the place; if a component is
+            unknown; if additive models are multiplied or factors added.
+    """
+    return ExpressionModel(expression, abundances)
+
+
+def evaluate(
+    expression: str,
+    parameters: dict[str, float],
+    energy_edges: np.ndarray,
+    *,
+    abundances: str = "wilm",
+) -> np.ndarray:
+    """Evaluate an expression on energy bins.
+
+    Args:
+        expression: As in `spectral_model`.
+        parameters: Full names to values; others take XSPEC's defaults, `norm` is 1.
+        energy_edges: Bin edges [keV], increasing.
+        abundances: Abundance table of the absorbers.
+
+    Returns: Photons / cm^2 / s in each bin of an additive expression, or the factor of
+        each bin of a multiplicative one.
+    """
+    model = spectral_model(expression, abundances=abundances)(**parameters)
+    return np.asarray(_evaluate(model, EnergyGrid(energy_edges)))
+
+
+@eqx.filter_jit
+def _evaluate(model: Any, grid: EnergyGrid) -> jax.Array:
+    return model(grid)

@@ -1,0 +1,233 @@
+"""The common currency: weighted draws, their evidence, and what is known of both."""
+
+import dataclasses
+import math
+import os
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from jsbi.store import load_arrays, save_arrays
+
+QUANTILES = {"q05": 0.05, "q16": 0.16, "median": 0.5, "q84": 0.84, "q95": 0.95}
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """How a posterior was made and how far to trust it; all of it JSON.
+
+    Attributes:
+        rungs: What was tried, in order, with the numbers that decided.
+        cstat: C statistic at the highest-likelihood draw; its expectation and spread
+            for data drawn from that model follow.
+        verdict: "trusted", "usable" or "not trusted", for the `reasons`.
+        seconds: Wall-clock time, in all and by phase; phases exclude compilation.
+    """
+
+    model: str
+    rungs: tuple[dict[str, Any], ...]
+    cstat: float
+    cstat_expected: float
+    cstat_sd: float
+    bins: int
+    verdict: str
+    reasons: tuple[str, ...]
+    simulations: int
+    likelihood_evaluations: int
+    seconds: dict[str, float]
+    seed: int | None
+    versions: dict[str, str]
+    device: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Posterior:
+    """Weighted draws from a posterior, with its evidence.
+
+    Attributes:
+        names: The free parameters.
+        z: Coordinates in which the prior is N(0, I), [draw, dim].
+        values: The same draws in physical units, [draw, dim].
+        log_weight: Normalised log weights, [draw].
+        log_likelihood: Relative to the perfect fit, minus half the C statistic, [draw].
+        effective_draws: Kish's number for weighted draws; for chains that of the worst
+            parameter, after autocorrelation.
+        log_evidence: ln Z with the full Poisson normalisation; nan where unknown.
+        log_evidence_error: Its standard deviation.
+        method: The rung that made the draws.
+        pareto_k: Shape of the tail of the weights; nan for chains.
+        r_hat: Split R-hat of the worst parameter; nan for weighted draws.
+        report: How the draws were made; None before `infer` has judged them.
+    """
+
+    names: tuple[str, ...]
+    z: Float[np.ndarray, "draw dim"]
+    values: Float[np.ndarray, "draw dim"]
+    log_weight: Float[np.ndarray, " draw"]
+    log_likelihood: Float[np.ndarray, " draw"]
+    effective_draws: float
+    log_evidence: float = math.nan
+    log_evidence_error: float = math.nan
+    method: str = ""
+    pareto_k: float = math.nan
+    r_hat: float = math.nan
+    report: Report | None = None
+
+    @property
+    def draws(self) -> int:
+        """Number of draws."""
+        return len(self.z)
+
+    @property
+    def efficiency(self) -> float:
+        """Effective draws per draw."""
+        return self.effective_draws / self.draws
+
+    @property
+    def weights(self) -> Float[np.ndarray, " draw"]:
+        """Weights that add up to 1."""
+        return np.exp(self.log_weight)
+
+    @property
+    def samples(self) -> dict[str, Float[np.ndarray, " draw"]]:
+        """Each parameter's draws in physical units; they carry `weights`."""
+        return dict(zip(self.names, self.values.T, strict=True))
+
+    def mean(self) -> Float[np.ndarray, " dim"]:
+        """Posterior means in physical units."""
+        return self.weights @ self.values
+
+    def sd(self) -> Float[np.ndarray, " dim"]:
+        """Posterior standard deviations in physical units."""
+        return np.sqrt(self.weights @ (self.values - self.mean()) ** 2)
+
+    def quantile(self, probability: float) -> Float[np.ndarray, " dim"]:
+        """Weighted quantiles of every parameter."""
+        weights = self.weights
+        result = np.empty(len(self.names))
+        for column, values in enumerate(self.values.T):
+            order = np.argsort(values)
+            below = np.cumsum(weights[order]) - 0.5 * weights[order]
+            result[column] = np.interp(probability, below, values[order])
+        return result
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Mean, standard deviation and quantiles of every parameter."""
+        rows = {"mean": self.mean(), "sd": self.sd()}
+        rows |= {name: self.quantile(p) for name, p in QUANTILES.items()}
+        return {
+            name: {row: float(values[i]) for row, values in rows.items()}
+            for i, name in enumerate(self.names)
+        }
+
+    def resample(
+        self, key: Key[Array, ""], number: int
+    ) -> dict[str, Float[np.ndarray, " number"]]:
+        """Equal-weight draws by systematic resampling, in random order.
+
+        Args:
+            key: Random key.
+            number: How many.
+
+        Returns: Each parameter's draws in physical units.
+        """
+        rows = self.resampled_rows(key, number)
+        return dict(zip(self.names, self.values[rows].T, strict=True))
+
+    def resampled_rows(self, key: Key[Array, ""], number: int) -> np.ndarray:
+        """Row numbers of equal-weight draws, in random order."""
+        generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        positions = (np.arange(number) + generator.random()) / number
+        cumulative = np.cumsum(self.weights)
+        rows = np.searchsorted(cumulative / cumulative[-1], positions)
+        return generator.permutation(rows)
+
+    def to_arviz(self) -> Any:
+        """Equal-weight draws as an `arviz.InferenceData` of one chain.
+
+        Raises:
+            ImportError: If arviz is not installed.
+        """
+        try:
+            import arviz
+        except ImportError:
+            raise ImportError("to_arviz needs arviz: pip install arviz") from None
+        draws = self.resample(jax.random.key(0), self.draws)
+        return arviz.from_dict(
+            posterior={name: values[None] for name, values in draws.items()}
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write all of it to one file, atomically; `load` reads it on any device."""
+        header, arrays = {}, {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                arrays[field.name] = value
+            elif isinstance(value, Report):
+                header[field.name] = dataclasses.asdict(value)
+            else:
+                header[field.name] = value
+        save_arrays(path, "posterior", header, arrays)
+
+    @staticmethod
+    def load(path: str | os.PathLike) -> "Posterior":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: If the file is something else, damaged or of another version.
+        """
+        header, arrays = load_arrays(path, "posterior")
+        try:
+            if header["report"] is not None:
+                report = header["report"]
+                for name in ("rungs", "reasons"):
+                    report[name] = tuple(report[name])
+                header["report"] = Report(**report)
+            header["names"] = tuple(header["names"])
+            return Posterior(**header, **arrays)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} was saved by another version of jsbi ({error})."
+            ) from None
+
+    def __str__(self) -> str:
+        lines = [self._table()]
+        if not math.isnan(self.pareto_k):
+            tail = f", Pareto k {self.pareto_k:.2f}"
+        else:
+            tail = f", R-hat {self.r_hat:.4f}" if not math.isnan(self.r_hat) else ""
+        lines.append(
+            f"effective draws {self.effective_draws:,.0f} of {self.draws:,} "
+            f"({100 * self.efficiency:.0f} %){tail}, by {self.method}"
+        )
+        if not math.isnan(self.log_evidence):
+            lines.append(
+                f"ln Z {self.log_evidence:.3f} +- {self.log_evidence_error:.3f}"
+            )
+        if self.report is not None:
+            report = self.report
+            lines.append(
+                f"C-stat {report.cstat:.1f} in {report.bins} bins, expected "
+                f"{report.cstat_expected:.1f} +- {report.cstat_sd:.1f}"
+            )
+            lines.append(f"verdict: {report.verdict}")
+            lines += [f"  {reason}" for reason in report.reasons]
+        return "\n".join(lines)
+
+    def _table(self) -> str:
+        width = max(map(len, (*self.names, "parameter")))
+        columns = ("mean", "sd", *QUANTILES)
+        lines = [f"{'parameter':<{width}}" + "".join(f"{c:>11}" for c in columns)]
+        for name, row in self.summary().items():
+            numbers = "".join(f"{row[column]:>11.4g}" for column in columns)
+            lines.append(f"{name:<{width}}{numbers}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return (
+            f"Posterior({', '.join(self.names)}; {self.draws:,} draws, "
+            f"{self.effective_draws:,.0f} effective, ln Z {self.log_evidence:.2f})"
+        )

@@ -1,0 +1,81 @@
+"""The simulator: prior, model and instruments as one differentiable function of z."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from jsbi.instrument import Folder
+from jsbi.simulate.noise import poisson_counts, poisson_log_likelihood
+from jsbi.simulate.prior import Prior
+
+
+class Simulator(eqx.Module):
+    """Draws parameters and counts, and knows the likelihood that relates them.
+
+    Several observations are a joint fit: their counts follow one another in one vector.
+
+    Attributes:
+        prior: The free parameters as functions of z ~ N(0, I).
+        model: A function of the named parameters that returns a `SpectralModel`, or a
+            tuple of one per folder.
+        folders: One per observation.
+    """
+
+    prior: Prior
+    model: Callable[..., Any]
+    folders: tuple[Folder, ...]
+
+    def expected_counts(self, z: Float[Array, " dim"]) -> Float[Array, " channel"]:
+        """Model counts in all fit bins of all observations."""
+        return self.fold(self.model(**self.prior(z)))
+
+    def fold(self, model: Any) -> Float[Array, " channel"]:
+        """Model counts of a spectral model, or of a tuple of one per folder."""
+        models = model if isinstance(model, tuple) else (model,) * len(self.folders)
+        if len(models) != len(self.folders):
+            raise ValueError(
+                "The model must return one spectral model, or one per observation; got "
+                f"{len(models)} for {len(self.folders)} observations."
+            )
+        return jnp.concatenate(
+            [
+                folder(part(folder.grid))
+                for folder, part in zip(self.folders, models, strict=True)
+            ]
+        )
+
+    def log_prior(self, z: Float[Array, " dim"]) -> Float[Array, ""]:
+        """ln N(z; 0, I)."""
+        return jax.scipy.stats.norm.logpdf(z).sum()
+
+    def log_likelihood(
+        self, z: Float[Array, " dim"], counts: Float[Array, " channel"]
+    ) -> Float[Array, ""]:
+        """Poisson log-likelihood relative to the perfect fit."""
+        return poisson_log_likelihood(counts, self.expected_counts(z))
+
+    def log_posterior(
+        self, z: Float[Array, " dim"], counts: Float[Array, " channel"]
+    ) -> Float[Array, ""]:
+        """Log of prior times likelihood, relative to the perfect fit."""
+        return self.log_prior(z) + self.log_likelihood(z, counts)
+
+    def __call__(
+        self, key: Key[Array, ""]
+    ) -> tuple[Float[Array, " dim"], Float[Array, " channel"]]:
+        """Draw coordinates `z` from the prior and counts at them."""
+        key_z, key_counts = jax.random.split(key)
+        z = jax.random.normal(key_z, (self.prior.dimension,))
+        return z, poisson_counts(key_counts, self.expected_counts(z))
+
+
+@eqx.filter_jit
+def simulate(
+    key: Key[Array, ""], simulator: Simulator, number: int
+) -> tuple[Float[Array, "number dim"], Float[Array, "number channel"]]:
+    """Draw `number` pairs of coordinates and counts from their joint distribution."""
+    return jax.vmap(simulator)(jax.random.split(key, number))

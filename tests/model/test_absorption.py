@@ -1,0 +1,182 @@
+"""Transmissions against those that XSPEC 12.9.1 computes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsbi.instrument import EnergyGrid
+from jsbi.model.absorption import Phabs, TBabs, mean_cross_section
+from jsbi.model.photoelectric import fit_starts, near_edge
+
+ABSORBERS = {"TBabs": TBabs, "phabs": Phabs}
+CASES = [
+    ("TBabs", "wilm", ""),
+    ("TBabs", "angr", "_vern_angr"),
+    ("phabs", "wilm", ""),
+    ("phabs", "angr", "_vern_angr"),
+    ("phabs", "aspl", "_vern_aspl"),
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case[:2]))
+def case(request, test_data):
+    """The component, its abundances, and per grid edges, columns and transmissions."""
+    name, abundances, suffix = request.param
+    with np.load(test_data(f"../reference/xspec/{name}.npz")) as file:
+        grids = {
+            grid: (
+                file[f"energies_{grid}"],
+                file["params"][:, 0],
+                file[f"flux64_{grid}{suffix}"],
+            )
+            for grid in ("log", "fine")
+        }
+    return name, abundances, grids
+
+
+def at_jump(edges):
+    """Bins with an edge at an absorption edge, where rounding picks the side."""
+    near = np.abs(edges / (1e-3 * fit_starts()[:, None]) - 1).min(axis=0) < 1e-6
+    return near[:-1] | near[1:]
+
+
+def depth_tolerance(name, edges):
+    """Relative tolerance of the optical depth per bin.
+
+    Tight but where grains shade and the cross section varies inside a bin: XSPEC
+    takes the mean of the edges before the shading, we after.
+    """
+    tolerance = np.full(len(edges) - 1, 3e-6)
+    if name == "phabs":
+        return tolerance
+    low, high = edges[:-1], edges[1:]
+    for jump in 1e-3 * fit_starts():
+        tolerance[(low < jump) & (high >= jump)] = 1e-4
+    tolerance[(low < 0.291) & (high >= 0.291)] = 1e-3  # K edge of carbon
+    for element, limit in (("O", 2e-2), ("Ne", 1e-4), ("Fe", 4e-3)):
+        start, end = near_edge(element)[0][[0, -1]]
+        tolerance[(high > start) & (low < end)] = limit
+    return tolerance
+
+
+@pytest.mark.parametrize("grid", ["log", "fine"])
+def test_transmission_is_that_of_xspec(case, grid):
+    name, abundances, grids = case
+    edges, columns, truth = grids[grid]
+    keep = ~at_jump(edges)
+    tolerance = depth_tolerance(name, edges)
+    with jax.enable_x64(True):
+        for column, expected in zip(columns, truth, strict=True):
+            ours = ABSORBERS[name](column, abundances)(EnergyGrid(edges))
+            seen = keep & (expected > 1e-200)
+            error = np.log(np.asarray(ours)[seen]) - np.log(expected[seen])
+            # Half the last digits of XSPEC's transmission near 1.
+            limit = 1e-14 - tolerance[seen] * np.log(expected[seen])
+            if name == "phabs":
+                limit = limit + 1e-7  # XSPEC's is in float32
+            assert np.all(np.abs(error) <= limit)
+
+
+def test_most_bins_are_tight(case):
+    name, _, grids = case
+    for edges, _, _ in grids.values():
+        tight = (depth_tolerance(name, edges) < 5e-6) & ~at_jump(edges)
+        assert tight.mean() > 0.9
+
+
+@pytest.mark.parametrize("grid", ["log", "fine"])
+def test_float32_suffices(case, grid):
+    name, abundances, grids = case
+    edges, columns, _ = grids[grid]
+    away = ~at_jump(edges)
+    for column in columns[1:]:
+        single = ABSORBERS[name](column, abundances)(EnergyGrid(edges))
+        assert single.dtype == jnp.float32
+        with jax.enable_x64(True):
+            double = ABSORBERS[name](column, abundances)(EnergyGrid(edges))
+        seen = away & (np.asarray(double) > 1e-6)
+        ratio = np.asarray(single, float)[seen] / np.asarray(double)[seen]
+        steep = depth_tolerance(name, edges)[seen] > 3e-3
+        assert np.abs(ratio - 1)[~steep].max() < 1e-4
+        # On the flanks of resonances the rounding of the energies shows.
+        assert np.abs(ratio - 1).max() < 1e-3
+
+
+@pytest.mark.parametrize("absorber", [TBabs, Phabs])
+@pytest.mark.parametrize("column", [0.0, 1e-3, 1.0, 1e4])
+def test_transmission_and_gradient_are_finite(absorber, column):
+    grid = EnergyGrid(np.geomspace(0.01, 150.0, 500))
+
+    def total(value):
+        return absorber(value)(grid).sum()
+
+    transmission = absorber(column)(grid)
+    assert np.all((transmission >= 0) & (transmission <= 1))
+    slope = jax.grad(total)(jnp.asarray(column, jnp.float32))
+    assert np.isfinite(slope)
+    assert slope < 0
+
+
+@pytest.mark.parametrize("absorber", [TBabs, Phabs])
+def test_gradient_with_respect_to_the_column(absorber):
+    grid, column = EnergyGrid(np.geomspace(0.2, 12.0, 300)), 0.3
+    slope = jax.jacfwd(lambda value: absorber(value)(grid))(jnp.asarray(column))
+    sigma = mean_cross_section(absorber.xspec_name, "wilm", grid.edges)
+    np.testing.assert_allclose(slope, -sigma * jnp.exp(-column * sigma), rtol=1e-5)
+
+
+@pytest.mark.parametrize("absorber", [TBabs, Phabs])
+def test_columns_add(absorber):
+    grid = EnergyGrid(np.geomspace(0.3, 12.0, 300))
+    together = absorber(0.7)(grid)
+    np.testing.assert_allclose(
+        (absorber(0.2) * absorber(0.5))(grid), together, rtol=2e-5
+    )
+
+
+@pytest.mark.parametrize("absorber", [TBabs, Phabs])
+def test_transparent_outside_the_data(absorber):
+    below, above = (
+        EnergyGrid(np.array([0.005, 0.013])),
+        EnergyGrid(np.array([100, 120.0])),
+    )
+    np.testing.assert_array_equal(absorber(1e3)(below), 1)
+    np.testing.assert_array_equal(absorber(1e3)(above), 1)
+
+
+@pytest.mark.parametrize("kind", ["zTBabs", "TBgas"])
+def test_kinds_without_grains_are_those_of_xspec_at_any_redshift(kind, test_data):
+    with np.load(test_data(f"../reference/xspec/{kind}.npz")) as file:
+        edges, cases, truth = (
+            file[name] for name in ("energies_log", "params", "flux64_log")
+        )
+    with jax.enable_x64(True):
+        for (column, redshift), expected in zip(cases[1:], truth[1:], strict=True):
+            sigma = mean_cross_section(
+                kind, "wilm", jnp.asarray(edges) * (1 + redshift)
+            )
+            seen = expected > 1e-200
+            depth = -np.log(expected[seen])
+            np.testing.assert_allclose(column * sigma[seen], depth, rtol=6e-6)
+
+
+def test_dust_and_molecules_change_the_absorption():
+    edges = jnp.geomspace(0.3, 0.5, 10)
+    kinds = ("TBabs", "zTBabs", "TBgas")
+    tbabs, no_grains, gas = (mean_cross_section(kind, "wilm", edges) for kind in kinds)
+    assert np.all(tbabs < no_grains)  # grains shade
+    assert np.all(no_grains > gas)  # a bound atom absorbs more than a free one
+
+
+def test_unknown_abundances_are_refused():
+    with pytest.raises(ValueError, match="Unknown abundance table 'solar'"):
+        TBabs(1.0, "solar")
+
+
+def test_jit_and_vmap():
+    grid = EnergyGrid(np.geomspace(0.3, 12.0, 100))
+    columns = jnp.array([0.1, 1.0, 3.0])
+    many = jax.jit(jax.vmap(lambda column: TBabs(column)(grid)))(columns)
+    for row, column in zip(many, columns, strict=True):
+        np.testing.assert_allclose(row, TBabs(column)(grid), rtol=1e-5, atol=1e-30)
