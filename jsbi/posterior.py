@@ -105,9 +105,10 @@ class Posterior:
 
     def quantile(self, probability: float) -> Float[np.ndarray, " dim"]:
         """Weighted quantiles of every parameter."""
-        weights = self.weights
+        kept = self.log_weight > -math.inf
+        weights = self.weights[kept]
         result = np.empty(len(self.names))
-        for column, values in enumerate(self.values.T):
+        for column, values in enumerate(self.values[kept].T):
             order = np.argsort(values)
             below = np.cumsum(weights[order]) - 0.5 * weights[order]
             result[column] = np.interp(probability, below, values[order])

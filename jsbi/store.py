@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,20 +14,32 @@ from typing import Any
 import numpy as np
 
 FORMAT = 1
+# What `zipfile` and `numpy` raise about bytes that have changed.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path that becomes `path` if the block ends without an error.
 
+    It is in the same folder, because a rename is atomic only within one file system.
+
     Args:
-        path: The file to write; its folder must exist.
+        path: The file to write; its folder must exist. Its suffix is kept.
 
     Raises:
         OSError: If the folder cannot be written.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(path.suffix, f".{path.name}.", path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -71,14 +84,17 @@ def read_header(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         ValueError: If the file is none of these, or of a newer format.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            full = json.loads(archive.read("header.json"))
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path} must be a file saved by jsbi, but its header cannot be read "
-            f"({error}). Is it another format, or was its copy cut short?"
-        ) from None
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                full = json.loads(archive.read("header.json"))
+        except _DAMAGE as error:
+            raise ValueError(
+                f"{path} must be a file saved by jsbi, but its header cannot be read "
+                f"({error}). Is it another format, or was its copy cut short?"
+            ) from None
+    if not isinstance(full, dict):
+        raise ValueError(f"{path} must be a file saved by jsbi; its header is {full}.")
     if full.get("format") != FORMAT:
         raise ValueError(
             f"{path} has format {full.get('format')}, and this version of jsbi reads "
@@ -101,16 +117,22 @@ def load_arrays(
     if full["kind"] != kind:
         raise ValueError(f"{path} holds a {full['kind']}, where a {kind} is needed.")
     arrays = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name, (dtype, shape) in full["arrays"].items():
-                array = np.load(io.BytesIO(archive.read(f"{name}.npy")))
-                if array.dtype.str != dtype or list(array.shape) != shape:
-                    raise ValueError(
-                        f"its array {name!r} is {array.dtype.str} {array.shape}, and "
-                        f"its header says {dtype} {tuple(shape)}"
-                    )
-                arrays[name] = array
-    except (zipfile.BadZipFile, KeyError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from None
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                for name, layout in full["arrays"].items():
+                    arrays[name] = _read_array(archive, name, layout)
+        except _DAMAGE as error:
+            raise ValueError(f"{path} is damaged: {error}.") from None
     return full["header"], arrays
+
+
+def _read_array(archive: zipfile.ZipFile, name: str, layout: list) -> np.ndarray:
+    dtype, shape = layout
+    array = np.load(io.BytesIO(archive.read(f"{name}.npy")))
+    if array.dtype.str != dtype or list(array.shape) != shape:
+        raise ValueError(
+            f"its array {name!r} is {array.dtype.str} {array.shape}, and its header "
+            f"says {dtype} {tuple(shape)}"
+        )
+    return array

@@ -118,7 +118,7 @@ def _distinct(ends: np.ndarray, hessian: np.ndarray, density: np.ndarray) -> Mod
     if not finite.any():
         raise ValueError(
             "The likelihood must be positive somewhere in the prior, but no fit found "
-            "such a point. Does the prior allow any model counts where counts were seen?"
+            "such a point. Does the prior allow model counts where counts were seen?"
         )
     ends, hessian, density = ends[finite], hessian[finite], density[finite]
     kept, hits = [], []

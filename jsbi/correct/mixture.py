@@ -1,17 +1,24 @@
 """Exact posteriors without a network: adaptive mixtures at the optimiser's modes."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float
 from scipy.special import gammaln, logsumexp
 
 from jsbi.baseline import Modes
-from jsbi.weights import effective_draws, temper
 from jsbi.simulate import Target
+from jsbi.weights import effective_draws, temper
 
-DEGREES = 6.0  # of freedom of the Student-t components: heavy enough to be safe
+DEGREES = 4.0  # of freedom of the Student-t components: heavy enough to be safe
+CLUSTERS = 6  # components fitted to all draws in each round
+REPAIRS = 6  # components put where the last proposals were most wanting
+REPAIR_SHARE = 0.3
+REPAIR_NEIGHBOURS = 0.02  # share of the draws that shape one repair
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,10 @@ class StudentMixture:
         """Squared distance of each draw from each location, in units of the scale."""
         return np.stack(
             [
-                (np.linalg.solve(factor, (z - location).T) ** 2).sum(0)
+                (
+                    scipy.linalg.solve_triangular(factor, (z - location).T, lower=True)
+                    ** 2
+                ).sum(0)
                 for location, factor in zip(self.location, self.factor, strict=True)
             ]
         )
@@ -81,44 +91,86 @@ def mixture_at(modes: Modes) -> StudentMixture:
 def refit(
     generator: np.random.Generator,
     z: Float[np.ndarray, "draw dim"],
-    log_weight: Float[np.ndarray, " draw"],
-    components: int,
-    iterations: int = 25,
+    log_ratio: Float[np.ndarray, " draw"],
 ) -> StudentMixture:
-    """Fit a mixture to weighted draws by expectation maximisation.
+    """Fit the next proposal to weighted draws.
 
-    A component of three times the width of all draws, with a tenth of the mass, is
-    added as a defence against tails that the fit does not see.
+    Most of it is a mixture fitted by expectation maximisation, which sees the bulk. The
+    rest are components at the draws of the largest weights, which is where all
+    proposals so far were too low: tails and bends that hold a thousandth of the
+    posterior and would otherwise be met by a few draws of enormous weight.
 
     Args:
         generator: Random generator for the starting points.
         z: Draws.
-        log_weight: Their log weights, of any normalisation.
-        components: Number of fitted components.
-        iterations: Steps of expectation maximisation.
+        log_ratio: Log of target over proposal at each.
 
-    Source: Peel & McLachlan (2000), Statistics and Computing 10, 339; weights as in
-        Cappe et al. (2008), Statistics and Computing 18, 447.
+    Source: Cappe et al. (2008), Statistics and Computing 18, 447; Raftery & Bao (2010),
+        Biometrics 66, 1162.
     """
-    weight = np.exp(log_weight - logsumexp(log_weight))
-    mean = weight @ z
-    centred = z - mean
+    # Few effective draws would collapse the fit onto themselves.
+    log_weight = temper(log_ratio, min(20.0 * z.shape[1], 0.5 * len(z)))
+    weight = np.exp(log_weight)
+    centred = z - weight @ z
     overall = (centred * weight[:, None]).T @ centred
-    overall += 1e-8 * np.trace(overall) / len(mean) * np.eye(len(mean))
-    start = generator.choice(len(z), components, p=weight)
+    overall += 1e-8 * np.trace(overall) / len(overall) * np.eye(len(overall))
+    clusters = _fit_clusters(generator, z, weight, overall)
+    location, factor = _repairs(z, log_ratio, overall)
+    return StudentMixture(
+        np.append(
+            (1 - REPAIR_SHARE) * clusters.share,
+            np.full(len(location), REPAIR_SHARE / len(location)),
+        ),
+        np.concatenate([clusters.location, location]),
+        np.concatenate([clusters.factor, factor]),
+    )
+
+
+def _fit_clusters(
+    generator: np.random.Generator,
+    z: np.ndarray,
+    weight: np.ndarray,
+    overall: np.ndarray,
+    iterations: int = 25,
+) -> StudentMixture:
+    """Expectation maximisation of a mixture, from random draws as centres.
+
+    Source: Peel & McLachlan (2000), Statistics and Computing 10, 339.
+    """
+    start = generator.choice(len(z), CLUSTERS, p=weight)
+    factor = np.linalg.cholesky(overall)
     mixture = StudentMixture(
-        np.full(components, 1 / components),
+        np.full(CLUSTERS, 1 / CLUSTERS),
         z[start],
-        np.broadcast_to(np.linalg.cholesky(overall), (components, *overall.shape)),
+        np.broadcast_to(factor, (CLUSTERS, *factor.shape)),
     )
     for _ in range(iterations):
         mixture = _maximise(mixture, z, weight, overall)
-    wide = 3 * np.linalg.cholesky(overall)
-    return StudentMixture(
-        np.append(0.9 * mixture.share, 0.1),
-        np.concatenate([mixture.location, mean[None]]),
-        np.concatenate([mixture.factor, wide[None]]),
-    )
+    return mixture
+
+
+def _repairs(
+    z: np.ndarray, log_ratio: np.ndarray, overall: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Locations and scale factors from the neighbours of the largest weights."""
+    white = scipy.linalg.solve_triangular(
+        np.linalg.cholesky(overall), z.T, lower=True
+    ).T
+    weight = np.exp(log_ratio - logsumexp(log_ratio))
+    number = max(int(REPAIR_NEIGHBOURS * len(z)), 10 * z.shape[1])
+    left = log_ratio.copy()
+    locations, factors = [], []
+    for _ in range(REPAIRS):
+        place = np.argmax(left)
+        distance = ((white - white[place]) ** 2).sum(1)
+        near = np.argsort(distance)[:number]
+        mass = weight[near] + 1 / len(z)
+        apart = z[near] - z[place]
+        scale = (apart * (mass / mass.sum())[:, None]).T @ apart + 1e-6 * overall
+        locations.append(z[place])
+        factors.append(np.linalg.cholesky(scale))
+        left[near] = -np.inf
+    return np.stack(locations), np.stack(factors)
 
 
 def _maximise(
@@ -165,9 +217,9 @@ def adaptive_mixture(
     proposal: StudentMixture,
     *,
     enough: float,
-    batch: int = 4096,
-    components: int = 6,
-    rounds: int = 12,
+    batch: int = 2048,
+    rounds: int = 16,
+    tick: Callable[[int], Any] = lambda draws: None,
 ) -> MixtureDraws:
     """Draw, reweight with the exact likelihood, refit; until enough effective draws.
 
@@ -180,8 +232,8 @@ def adaptive_mixture(
         proposal: The first proposal.
         enough: Effective draws to stop at.
         batch: Draws per round.
-        components: Components fitted in each round.
         rounds: The most rounds to make.
+        tick: Called with the number of effective draws after each round.
 
     Source: Cornuet et al. (2012), Scandinavian Journal of Statistics 39, 798.
     """
@@ -194,8 +246,10 @@ def adaptive_mixture(
             [mixture.log_prob(z) for mixture in proposals], axis=0
         ) - math.log(len(proposals))
         log_ratio = log_likelihood + target.log_prior(z) - log_proposal
-        done = effective_draws(log_ratio) >= enough and len(proposals) > 1
+        effective = effective_draws(log_ratio)
+        tick(int(effective))
+        # Two refits at least: the first proposal does not know where its tails fail.
+        done = effective >= enough and len(proposals) > 2
         if done or len(proposals) == rounds:
             return MixtureDraws(z, log_likelihood, log_ratio, len(proposals))
-        least = min(20.0 * target.dimension, 0.5 * len(z))
-        proposals.append(refit(generator, z, temper(log_ratio, least), components))
+        proposals.append(refit(generator, z, log_ratio))

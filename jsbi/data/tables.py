@@ -4,7 +4,6 @@ import gzip
 import io
 import os
 import re
-import uuid
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+
+from jsbi.store import atomic_path
 
 PathLike = str | os.PathLike[str]
 
@@ -264,12 +265,5 @@ def write_tables(path: PathLike, tables: list[fits.BinTableHDU]) -> None:
         path: Replaced if it exists; compressed if it ends in `.gz`.
         tables: Extensions in order.
     """
-    path = Path(path)
-    suffix = ".gz" if path.suffix == ".gz" else ""
-    # In the same folder, because a rename is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{suffix}")
-    try:
-        fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as temporary:
+        fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(temporary, overwrite=True)

@@ -30,12 +30,14 @@ class EnergyGrid(eqx.Module):
                 f"`edges` must be a vector of at least two energies [keV]; got shape "
                 f"{edges.shape}."
             )
-        good = np.isfinite(edges[:-1]) & (edges[:-1] > 0) & (np.diff(edges) > 0)
+        low, high = edges[:-1], edges[1:]
+        good = (low > 0) & (high > low) & np.isfinite(high)
         bad = np.flatnonzero(~good)
         if bad.size:
             raise ValueError(
-                f"`edges` must be positive and increasing [keV]; bin {bad[0]} spans "
-                f"{edges[bad[0]]:g} to {edges[bad[0] + 1]:g}. Wavelengths or channels?"
+                "`edges` must be positive, finite and increasing [keV]; bin "
+                f"{bad[0]} spans {edges[bad[0]]:g} to {edges[bad[0] + 1]:g}. "
+                "Wavelengths or channels?"
             )
         self.edges = jnp.asarray(edges)
         self.width = jnp.asarray(np.diff(edges))

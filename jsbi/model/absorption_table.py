@@ -125,3 +125,37 @@ def absorption_table(kind: str, abundances: str) -> tuple[Knots, Knots]:
     log_energy, log_sigma = (np.concatenate(part) for part in zip(*pieces, strict=True))
     log_energy.flags.writeable = log_sigma.flags.writeable = False
     return log_energy, log_sigma
+
+
+# Energies [keV] around the tabulated resonances, where cross sections vary within bins.
+RESONANCES = {"O": (0.485, 0.6), "Fe": (0.695, 0.8), "Ne": (0.86, 0.875)}
+
+
+@functools.lru_cache
+def resonance_integral(
+    kind: str, abundances: str, element: str
+) -> tuple[Energies, Energies]:
+    """The cross section integrated over energy across one range of `RESONANCES`.
+
+    Args:
+        kind: A key of `TOTALS`.
+        abundances: Name of the abundance table.
+        element: A key of `RESONANCES`.
+
+    Returns: Energies [keV], spaced to resolve the resonances, and the integral up to
+        each from the lower end of the range [1e-22 cm^2 keV], read-only.
+    """
+    low, high = RESONANCES[element]
+    knots = np.exp(absorption_table(kind, abundances)[0])
+    inner = knots[(knots > low) & (knots < high)]
+    energy = np.unique(np.concatenate([np.arange(low, high, 1e-4), inner, [high]]))
+    parts = 8
+    fine = np.interp(
+        np.arange((len(energy) - 1) * parts + 1) / parts, np.arange(len(energy)), energy
+    )
+    middle = 0.5 * (fine[1:] + fine[:-1])
+    sigma = 1e22 * TOTALS[kind](middle, read_abundances(abundances))
+    steps = (sigma * np.diff(fine)).reshape(-1, parts).sum(1)
+    integral = np.concatenate([[0.0], np.cumsum(steps)])
+    energy.flags.writeable = integral.flags.writeable = False
+    return energy, integral

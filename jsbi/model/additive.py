@@ -190,7 +190,7 @@ class Gaussian(Component, SpectralModel):
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """Integrate the photon flux over the bins [photons / cm^2 / s]."""
-        narrow = self.sigma < 1e-6 * self.energy
+        narrow = self.sigma <= 1e-6 * jnp.maximum(self.energy, grid.low[0])
         sigma = jnp.where(narrow, 1.0, self.sigma)
         scale = 1 / (jnp.sqrt(2.0) * sigma)
         low, high = (grid.low - self.energy) * scale, (grid.high - self.energy) * scale

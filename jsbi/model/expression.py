@@ -1,7 +1,8 @@
 """XSPEC-like expressions, parsed into models and never evaluated as code."""
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import equinox as eqx
 import jax
@@ -62,9 +63,11 @@ class _Parser:
             opening = self.position
             self.position += 1
             tree = self.sum()
-            if self.peek() != ")":
+            if self.peek() is None:
                 self.position = opening
                 self.fail("unbalanced '('")
+            if self.peek() != ")":
+                self.fail(f"unexpected {self.peek()!r}")
             self.position += 1
             return tree
         if token is None or not token[0].isalpha():
@@ -88,7 +91,7 @@ class _Parser:
             return self.tokens[self.position][0]
         return None
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> NoReturn:
         end = len(self.expression)
         where = self.tokens[self.position][1] if self.peek() is not None else end
         raise ValueError(
@@ -211,7 +214,7 @@ def spectral_model(expression: str, *, abundances: str = "wilm") -> ExpressionMo
 
 def evaluate(
     expression: str,
-    parameters: dict[str, float],
+    parameters: Mapping[str, Any],
     energy_edges: np.ndarray,
     *,
     abundances: str = "wilm",

@@ -20,8 +20,9 @@ def poisson_log_likelihood(
 
     Args:
         counts: Observed counts, integers stored as floats.
-        expected: Model counts. Below the smallest normal number of their precision
-            they count as that number, so that underflow is not an impossibility.
+        expected: Model counts. Below 5e-31 times the observed counts (in float32) they
+            count as that, so that underflow is neither an impossibility nor a NaN in
+            the gradient.
 
     Returns: At most 0, reached where `expected == counts`.
 
@@ -31,11 +32,14 @@ def poisson_log_likelihood(
 
 
 def _deviance(counts: Array, expected: Array) -> Array:
-    expected = jnp.maximum(expected, jnp.finfo(expected.dtype).tiny)
     safe = jnp.where(counts > 0, counts, 1.0)
+    expected = jnp.maximum(expected, safe * jnp.finfo(expected.dtype).tiny ** 0.8)
     r = (expected - safe) / safe
     # At r = -1 + tiny, 1 + r rounds to 0; the ratio itself does not.
-    log_ratio = jnp.where(r < -0.5, jnp.log(expected / safe), jnp.log1p(r))
+    low = r < -0.5
+    log_ratio = jnp.where(
+        low, jnp.log(expected / safe), jnp.log1p(jnp.where(low, 0.0, r))
+    )
     return jnp.where(counts > 0, 2 * safe * (r - log_ratio), 2 * expected)
 
 
@@ -92,14 +96,14 @@ def fast_poisson_counts(
     Source: Cornish & Fisher (1938), Revue de l'Institut International de Statistique 5.
     """
     uniform = jax.random.uniform(
-        key, expected.shape, expected.dtype, jnp.finfo(expected.dtype).tiny
+        key, expected.shape, expected.dtype, jnp.finfo(expected.dtype).eps / 4
     )
     low = jnp.minimum(expected, 12.0)
 
     def add(n, state):
         count, term, total = state
         return (
-            count + (uniform > total),
+            jnp.where(uniform > total, count + 1, count),
             term * low / (n + 1),
             total + term * low / (n + 1),
         )
@@ -109,7 +113,7 @@ def fast_poisson_counts(
         0, 40, add, (jnp.zeros_like(expected), start, start), unroll=8
     )
     w = ndtri(uniform)
-    root = jnp.sqrt(jnp.maximum(expected, 1.0))
+    root = jnp.sqrt(jnp.maximum(expected, 1.0) - 1 / 12)  # rounding adds 1 / 12
     shape = root * w + (w**2 - 1) / 6 + (w - w**3) / (72 * root)
     many = jnp.maximum(jnp.round(expected + shape), 0.0)
     return jnp.where(expected < 12, few, many)

@@ -3,6 +3,8 @@
 import math
 import re
 from abc import abstractmethod
+from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import equinox as eqx
@@ -16,7 +18,7 @@ Scalar = Float[Array, ""]
 
 
 def _as_number(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{what} must be a number; got {value!r}.")
     if not math.isfinite(value):
         raise ValueError(f"{what} must be finite; got {value!r}.")
@@ -37,7 +39,7 @@ class Uniform(Marginal):
     low: Scalar
     high: Scalar
 
-    def __init__(self, low: float, high: float):
+    def __init__(self, low: float | int, high: float | int):
         low, high = _as_number(low, "`low`"), _as_number(high, "`high`")
         if low >= high:
             raise ValueError(
@@ -58,7 +60,7 @@ class LogUniform(Marginal):
     high: Scalar
     log_ratio: Scalar  # ln(high / low), from float64
 
-    def __init__(self, low: float, high: float):
+    def __init__(self, low: float | int, high: float | int):
         low, high = _as_number(low, "`low`"), _as_number(high, "`high`")
         if low <= 0:
             raise ValueError(
@@ -84,7 +86,7 @@ class Normal(Marginal):
     mean: Scalar
     sd: Scalar
 
-    def __init__(self, mean: float, sd: float):
+    def __init__(self, mean: float | int, sd: float | int):
         self.mean = jnp.asarray(_as_number(mean, "`mean`"))
         self.sd = jnp.asarray(_positive(sd))
 
@@ -99,7 +101,7 @@ class LogNormal(Marginal):
     mean_ln: Scalar
     sd_ln: Scalar
 
-    def __init__(self, mean_ln: float, sd_ln: float):
+    def __init__(self, mean_ln: float | int, sd_ln: float | int):
         self.mean_ln = jnp.asarray(_as_number(mean_ln, "`mean_ln`"))
         self.sd_ln = jnp.asarray(_positive(sd_ln))
 
@@ -118,7 +120,13 @@ class TruncatedNormal(Marginal):
     low_deviation: Scalar  # (low - mean) / sd, from float64
     high_deviation: Scalar
 
-    def __init__(self, mean: float, sd: float, low: float, high: float):
+    def __init__(
+        self,
+        mean: float | int,
+        sd: float | int,
+        low: float | int,
+        high: float | int,
+    ):
         mean, sd = _as_number(mean, "`mean`"), _positive(sd)
         low, high = _as_number(low, "`low`"), _as_number(high, "`high`")
         if low >= high:
@@ -152,11 +160,13 @@ def truncate_normal(
     """
     below = ndtr(low) * ndtr(-z) + ndtr(high) * ndtr(z)
     above = ndtr(-low) * ndtr(-z) + ndtr(-high) * ndtr(z)
-    tail = ndtri(jnp.minimum(below, above))
+    # Not `minimum`, whose gradient where both are equal is the mean of +1 and -1.
+    smaller = jnp.where(below < above, below, above)
+    tail = ndtri(jnp.maximum(smaller, jnp.finfo(smaller.dtype).tiny))
     return jnp.clip(jnp.where(below < above, tail, -tail), low, high)
 
 
-def _positive(sd: float) -> float:
+def _positive(sd: Any) -> float:
     sd = _as_number(sd, "The standard deviation")
     if sd <= 0:
         raise ValueError(f"The standard deviation must be positive; got {sd:g}.")
@@ -187,7 +197,7 @@ class Prior(eqx.Module):
     fixed: tuple[tuple[str, Scalar], ...]
     ties: tuple[tuple[str, Scalar, str], ...]  # name, factor, the other's name
 
-    def __init__(self, parameters: dict[str, Marginal | float | str]):
+    def __init__(self, parameters: Mapping[str, Any]):
         free, fixed, ties = {}, {}, []
         for name, value in parameters.items():
             if isinstance(value, Marginal):

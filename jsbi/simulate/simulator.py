@@ -49,7 +49,7 @@ class Simulator(eqx.Module):
         )
 
     def log_prior(self, z: Float[Array, " dim"]) -> Float[Array, ""]:
-        """ln N(z; 0, I)."""
+        """Log density of N(0, I) at `z`."""
         return jax.scipy.stats.norm.logpdf(z).sum()
 
     def log_likelihood(

@@ -55,7 +55,7 @@ class Target:
         return np.where(np.isnan(joined), -np.inf, joined)
 
     def log_prior(self, z: Float[np.ndarray, "draw dim"]) -> Float[np.ndarray, " draw"]:
-        """ln N(z; 0, I) of each draw."""
+        """Log density of N(0, I) at each draw."""
         return -0.5 * (z**2).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
 
     def physical(

@@ -1,0 +1,238 @@
+"""The TOML file of the shell as a typed object, with errors that name the key."""
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsbi.api import METHODS, check_parameters
+from jsbi.data import Observation, read_observation
+from jsbi.model import ExpressionModel, spectral_model, suggest
+from jsbi.simulate import (
+    LogNormal,
+    LogUniform,
+    Marginal,
+    Normal,
+    Prior,
+    TruncatedNormal,
+    Uniform,
+)
+
+# Name of the prior: its class, and what its numbers mean.
+MARGINALS: dict[str, tuple[type[Marginal], tuple[str, ...]]] = {
+    "uniform": (Uniform, ("low", "high")),
+    "loguniform": (LogUniform, ("low", "high")),
+    "normal": (Normal, ("mean", "sd")),
+    "truncated_normal": (TruncatedNormal, ("mean", "sd", "low", "high")),
+    "lognormal": (LogNormal, ("mean_ln", "sd_ln")),
+}
+_TOP = (
+    "model",
+    "abundances",
+    "method",
+    "seed",
+    "draws",
+    "observation",
+    "prior",
+    "truth",
+)
+_OBSERVATION = (
+    "name",
+    "spectrum",
+    "energy",
+    "background",
+    "response",
+    "arf",
+    "background_file",
+    "group",
+    "row",
+)
+_FILES = ("spectrum", "response", "arf", "background_file")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one configuration file asks for.
+
+    Attributes:
+        path: The file; the spectra's names are relative to its folder.
+        model: The spectral model.
+        prior: Priors, fixed values and ties.
+        observations: Keyword arguments of `read_observation`, one set per spectrum.
+        method: As in `infer`.
+        seed: Seed of the random key.
+        draws: Effective draws to reach.
+        truth: Parameters to simulate with; empty where there are none.
+    """
+
+    path: Path
+    model: ExpressionModel
+    prior: Prior
+    observations: tuple[dict[str, Any], ...]
+    method: str
+    seed: int
+    draws: int
+    truth: dict[str, float]
+
+    def read_observations(self) -> tuple[Observation, ...]:
+        """Read the spectra with their responses.
+
+        Raises:
+            ValueError: If a file is damaged or does not fit the others.
+            OSError: If a file is missing.
+        """
+        return tuple(read_observation(**arguments) for arguments in self.observations)
+
+
+def read_config(path: str | os.PathLike) -> Config:
+    """Read and check a configuration file; its spectra are not read yet.
+
+    Raises:
+        ValueError: If it is not TOML, or a key, parameter or value is wrong; the
+            message names the file and the key.
+        OSError: If it cannot be read.
+    """
+    path = Path(path)
+    return parse_config(path.read_bytes(), path)
+
+
+def parse_config(content: bytes, path: Path) -> Config:
+    """Check the content of a configuration file.
+
+    Args:
+        content: TOML.
+        path: Where it stands or would stand; its spectra are relative to that folder.
+
+    Raises:
+        ValueError: As `read_config`.
+    """
+    try:
+        table = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from None
+    try:
+        return _config(path, table)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _config(path: Path, table: dict[str, Any]) -> Config:
+    _check_keys(table, _TOP, "")
+    for key in ("model", "observation", "prior"):
+        if key not in table:
+            raise ValueError(f"`{key}` is missing.")
+    model = spectral_model(
+        _typed(table["model"], str, "model"),
+        abundances=_typed(table.get("abundances", "wilm"), str, "abundances"),
+    )
+    prior = _prior(_typed(table["prior"], dict, "prior"))
+    check_parameters(model, prior)
+    method = _typed(table.get("method", "auto"), str, "method")
+    if method not in METHODS:
+        raise ValueError(f"Unknown method {method!r}. {suggest(method, list(METHODS))}")
+    draws = _typed(table.get("draws", 10_000), int, "draws")
+    if draws < 1:
+        raise ValueError(f"`draws` must be positive; got {draws}.")
+    return Config(
+        path=path,
+        model=model,
+        prior=prior,
+        observations=_observations(path.parent, table["observation"]),
+        method=method,
+        seed=_typed(table.get("seed", 0), int, "seed"),
+        draws=draws,
+        truth=_truth(model, _typed(table.get("truth", {}), dict, "truth")),
+    )
+
+
+def _typed(value: Any, kind: type, key: str) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        wanted = {str: "a string", int: "an integer", dict: "a table"}[kind]
+        raise ValueError(f"`{key}` must be {wanted}; got {value!r}.")
+    return value
+
+
+def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ValueError(f"Unknown key `{where}{key}`. {suggest(key, list(known))}")
+
+
+def _observations(folder: Path, tables: Any) -> tuple[dict[str, Any], ...]:
+    if isinstance(tables, dict):
+        tables = [tables]
+    if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
+        raise ValueError("`observation` must be a table, [[observation]].")
+    if len(tables) != 1:
+        raise ValueError(
+            f"One [[observation]] is needed; got {len(tables)}. Joint fits are in the "
+            "Python interface: give `infer` a tuple of observations."
+        )
+    return tuple(_observation(folder, table) for table in tables)
+
+
+def _observation(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
+    _check_keys(table, _OBSERVATION, "observation.")
+    if "spectrum" not in table:
+        raise ValueError("`observation.spectrum` is missing.")
+    arguments = {key: value for key, value in table.items() if key != "name"}
+    for key in _FILES:
+        if key in arguments:
+            name = _typed(arguments[key], str, f"observation.{key}")
+            arguments[key] = name if name.lower() == "none" else str(folder / name)
+    if "energy" in arguments:
+        arguments["energy"] = _energy(arguments["energy"])
+    return arguments
+
+
+def _energy(value: Any) -> tuple[float, float]:
+    good = isinstance(value, list) and len(value) == 2
+    if not good or not all(type(limit) in (int, float) for limit in value):
+        raise ValueError(
+            f"`observation.energy` must be [low, high] in keV; got {value!r}."
+        )
+    return float(value[0]), float(value[1])
+
+
+def _prior(table: dict[str, Any]) -> Prior:
+    return Prior({name: _marginal(name, value) for name, value in table.items()})
+
+
+def _marginal(name: str, value: Any) -> Marginal | float | str:
+    if isinstance(value, str):
+        return value
+    if type(value) in (int, float):
+        return float(value)
+    if not isinstance(value, dict) or len(value) != 1:
+        raise ValueError(
+            f"The prior of {name!r} must be a number, the name of another parameter, "
+            f"or one of {', '.join(MARGINALS)} such as {{ uniform = [0.0, 1.0] }}; "
+            f"got {value!r}."
+        )
+    ((kind, numbers),) = value.items()
+    if kind not in MARGINALS:
+        raise ValueError(
+            f"Unknown prior {kind!r} of {name!r}. {suggest(kind, list(MARGINALS))}"
+        )
+    marginal, meaning = MARGINALS[kind]
+    if not isinstance(numbers, list) or len(numbers) != len(meaning):
+        raise ValueError(
+            f"{kind} of {name!r} needs [{', '.join(meaning)}]; got {numbers!r}."
+        )
+    try:
+        return marginal(*numbers)
+    except ValueError as error:
+        raise ValueError(f"The prior of {name!r}: {error}") from None
+
+
+def _truth(model: ExpressionModel, table: dict[str, Any]) -> dict[str, float]:
+    known = list(model.parameters)
+    for name, value in table.items():
+        if name not in known:
+            raise ValueError(
+                f"Unknown parameter {name!r} in [truth]. {suggest(name, known)}"
+            )
+        if type(value) not in (int, float):
+            raise ValueError(f"`truth.{name}` must be a number; got {value!r}.")
+    return {name: float(value) for name, value in table.items()}

@@ -1,0 +1,196 @@
+"""Importance sampling from a flow at one observation, and refitting it there."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flowjax.distributions import AbstractDistribution
+from jaxtyping import Array, Float, Key
+from scipy.special import logsumexp
+
+from jsbi.correct.mixture import StudentMixture
+from jsbi.estimate import PosteriorEstimator, Region, make_optimizer, trainable
+from jsbi.simulate import Target
+from jsbi.weights import temper
+
+BATCH = 4096
+WIDE_SHARE = 0.1  # of the draws come from a wide Student-t, as a defence
+STEPS = 400
+CHUNK = 100
+
+
+class FlowProposal(eqx.Module):
+    """A flow conditioned on one observation, as a density over z.
+
+    Attributes:
+        flow: Density of whitened coordinates given a summary.
+        summary: The observation's summary.
+        region: The whitening.
+    """
+
+    flow: AbstractDistribution
+    summary: Float[Array, " feature"]
+    region: Region
+
+    def log_prob(self, z: Float[Array, " dim"]) -> Float[Array, ""]:
+        """Log density."""
+        region = jax.lax.stop_gradient(self.region)
+        white = self.flow.log_prob(
+            region.whiten(z), jax.lax.stop_gradient(self.summary)
+        )
+        return white - region.log_det()
+
+    def sample(self, key: Key[Array, ""], number: int) -> Float[Array, "number dim"]:
+        """Draw."""
+        return jax.vmap(self.region.colour)(
+            self.flow.sample(key, (number,), self.summary)
+        )
+
+
+def propose(estimator: PosteriorEstimator, counts: Float[Array, " channel"]) -> Any:
+    """The estimator's posterior at one observation."""
+    return FlowProposal(estimator.flow, estimator.compressor(counts), estimator.region)
+
+
+@dataclass(frozen=True)
+class FlowDraws:
+    """Draws from a flow with a defensive share of wide draws.
+
+    Attributes:
+        z: [draw, dim].
+        log_likelihood: Relative to the perfect fit, [draw].
+        log_ratio: Log of target over proposal, [draw].
+    """
+
+    z: Float[np.ndarray, "draw dim"]
+    log_likelihood: Float[np.ndarray, " draw"]
+    log_ratio: Float[np.ndarray, " draw"]
+
+    def __add__(self, other: "FlowDraws") -> "FlowDraws":
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return FlowDraws(*(np.concatenate(pair) for pair in pairs))
+
+
+def draw_from_flow(
+    key: Key[Array, ""], target: Target, proposal: FlowProposal
+) -> FlowDraws:
+    """Draw one batch from 9 parts of the flow and 1 part of a wide Student-t.
+
+    The Student-t has twice the width of the flow's own draws, so that no region just
+    outside the flow keeps an unbounded weight.
+
+    Args:
+        key: Random key.
+        target: The posterior density.
+        proposal: The flow at the observation.
+
+    Source: Hesterberg (1995), Technometrics 37, 185.
+    """
+    key_flow, key_wide = jax.random.split(key)
+    narrow = np.asarray(_sample(key_flow, proposal), np.float64)
+    wide = _wide(narrow)
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key_wide)))
+    number = int(WIDE_SHARE * BATCH)
+    z = np.concatenate([narrow[number:], wide.sample(generator, number)])
+    flow = np.asarray(_log_prob(proposal, jnp.asarray(z, target.counts.dtype)))
+    log_proposal = logsumexp(
+        [
+            math.log(1 - WIDE_SHARE) + np.nan_to_num(flow.astype(float), nan=-np.inf),
+            math.log(WIDE_SHARE) + wide.log_prob(z),
+        ],
+        axis=0,
+    )
+    log_likelihood = target.log_likelihood(z)
+    return FlowDraws(
+        z, log_likelihood, log_likelihood + target.log_prior(z) - log_proposal
+    )
+
+
+def _wide(z: np.ndarray) -> StudentMixture:
+    """A Student-t around the draws; their quantiles resist stray ones."""
+    centre = np.median(z, axis=0)
+    apart = z - centre
+    inside = (np.abs(apart) <= np.quantile(np.abs(apart), 0.99, axis=0)).all(1)
+    scale = np.cov(apart[inside].T).reshape(z.shape[1], -1)
+    scale += 1e-9 * np.trace(scale) * np.eye(len(scale))
+    return StudentMixture(np.ones(1), centre[None], 2 * np.linalg.cholesky(scale)[None])
+
+
+@eqx.filter_jit
+def _sample(key: Array, proposal: FlowProposal) -> Array:
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return proposal.sample(key, BATCH)
+
+
+@eqx.filter_jit
+def _log_prob(proposal: FlowProposal, z: Array) -> Array:
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return jax.vmap(proposal.log_prob)(z)
+
+
+def adapt(
+    key: Key[Array, ""],
+    proposal: FlowProposal,
+    draws: FlowDraws,
+    *,
+    batch: int = 512,
+    rate: float = 1e-3,
+    tick: Callable[[int], Any] = lambda steps: None,
+) -> FlowProposal:
+    """Refit the flow at the observation by forward KL on its own weighted draws.
+
+    Weights are tempered while few draws are effective; repeated rounds then walk to the
+    posterior.
+
+    Args:
+        key: Random key.
+        proposal: The flow to start from.
+        draws: Weighted draws.
+        batch: Draws per step.
+        rate: Initial learning rate.
+        tick: Called with the number of steps after each part of the work.
+    """
+    log_weight = temper(
+        draws.log_ratio, min(50.0 * draws.z.shape[1], 0.5 * len(draws.z))
+    )
+    z = jnp.asarray(draws.z, proposal.region.centre.dtype)
+    edges = jnp.asarray(np.cumsum(np.exp(log_weight)), z.dtype)
+    state = make_optimizer(rate, STEPS).init(trainable(proposal.flow)[0])
+    for key_chunk in jax.random.split(key, STEPS // CHUNK):
+        proposal, state = _adapt_chunk(
+            key_chunk, proposal, state, z, edges, rate, batch
+        )
+        tick(CHUNK)
+    return proposal
+
+
+@eqx.filter_jit
+def _adapt_chunk(key, proposal, state, z, edges, rate, batch):
+    moving, fixed = trainable(proposal.flow)
+    optimizer = make_optimizer(rate, STEPS)
+
+    def loss(moving, rows):
+        flow = eqx.combine(moving, fixed)
+        at = FlowProposal(flow, proposal.summary, proposal.region)
+        return -jax.vmap(at.log_prob)(z[rows]).mean()
+
+    def step(carry, key):
+        moving, state = carry
+        uniform = jax.random.uniform(key, (batch,), z.dtype)
+        rows = jnp.searchsorted(edges, uniform * edges[-1])
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            gradient = jax.grad(loss)(moving, jnp.minimum(rows, len(z) - 1))
+            updates, state = optimizer.update(gradient, state, moving)
+        return (optax.apply_updates(moving, updates), state), None
+
+    (moving, state), _ = jax.lax.scan(
+        step, (moving, state), jax.random.split(key, CHUNK)
+    )
+    flow = eqx.combine(moving, fixed)
+    return FlowProposal(flow, proposal.summary, proposal.region), state

@@ -1,0 +1,313 @@
+"""The rungs from a cheap approximation to the exact posterior."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from jsbi.baseline import Modes, find_modes, sample_nuts
+from jsbi.correct.adapt import BATCH, STEPS, FlowDraws, adapt, draw_from_flow, propose
+from jsbi.correct.mixture import MixtureDraws, adaptive_mixture, mixture_at
+from jsbi.estimate import Region, make_estimator, restrict_prior, train
+from jsbi.estimate.restrict import POWER
+from jsbi.posterior import Posterior
+from jsbi.progress import Progress
+from jsbi.simulate import Target
+from jsbi.weights import effective_draws, log_evidence, pareto_k
+
+ACCEPTED_K = 0.7
+ACCEPTED_EFFICIENCY = 0.1
+# A refit costs as much as tens of thousands of draws of a cheap likelihood: only when
+# the weights are poor.
+REFIT_K = 0.5
+REFIT_EFFICIENCY = 0.3
+REFITS = 4
+TRAINING_STEPS = 1000
+CHAINS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Rung:
+    """What one rung made, and whether it may be the last.
+
+    Attributes:
+        posterior: Its draws.
+        record: Its numbers, for the report.
+        doubts: Why its draws may miss something that their weights cannot show.
+    """
+
+    posterior: Posterior
+    record: dict[str, Any]
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the draws are good enough to stop here."""
+        return bool(self.record["passed"])
+
+
+def weighted_posterior(
+    target: Target,
+    draws: FlowDraws | MixtureDraws,
+    *,
+    method: str,
+    log_perfect: float,
+) -> Posterior:
+    """Turn weighted draws into a Posterior with evidence.
+
+    Args:
+        target: The posterior density.
+        draws: Draws with log ratios of target over proposal.
+        method: The rung's name.
+        log_perfect: Log-likelihood of the perfect fit, with the full Poisson
+            normalisation.
+    """
+    evidence, error = log_evidence(draws.log_ratio)
+    log_weight = draws.log_ratio - evidence - math.log(len(draws.z))
+    kept = np.isfinite(log_weight)
+    return Posterior(
+        names=target.simulator.prior.names,
+        z=draws.z[kept],
+        values=target.physical(draws.z[kept]),
+        log_weight=log_weight[kept],
+        log_likelihood=draws.log_likelihood[kept],
+        effective_draws=effective_draws(log_weight[kept]),
+        log_evidence=evidence + log_perfect,
+        log_evidence_error=error,
+        method=method,
+        pareto_k=pareto_k(log_weight[kept]),
+    )
+
+
+def _rung(
+    posterior: Posterior, enough: float, doubts: tuple[str, ...] = (), **numbers: Any
+) -> Rung:
+    passed = (
+        not doubts
+        and posterior.pareto_k < ACCEPTED_K
+        and posterior.efficiency > ACCEPTED_EFFICIENCY
+        and posterior.effective_draws >= enough
+    )
+    record = {
+        "rung": posterior.method,
+        "draws": posterior.draws,
+        "ess": posterior.effective_draws,
+        "efficiency": posterior.efficiency,
+        "pareto_k": posterior.pareto_k,
+        "log_evidence": posterior.log_evidence,
+        "passed": passed,
+        "doubts": list(doubts),
+    }
+    return Rung(posterior, record | numbers, doubts)
+
+
+def mixture_rung(
+    key: Key[Array, ""],
+    target: Target,
+    *,
+    enough: float,
+    log_perfect: float,
+    progress: Progress,
+) -> Rung:
+    """Find the modes, then adapt a Student-t mixture at them.
+
+    Args:
+        key: Random key.
+        target: The posterior density.
+        enough: Effective draws to stop at.
+        log_perfect: Log-likelihood of the perfect fit.
+        progress: Bars and ledger.
+    """
+    key_modes, key_draws = jax.random.split(key)
+    with progress.stage("mixture: best fits", "optimise", 1) as tick:
+        modes = find_modes(key_modes, target)
+        tick(1)
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key_draws)))
+    batch = max(2048, int(enough / 5))
+    with progress.stage("mixture: draws", "draw", int(enough)) as tick:
+        seen = 0
+
+        def advance(effective: int) -> None:
+            nonlocal seen
+            tick(min(effective, int(enough)) - seen)
+            seen = min(effective, int(enough))
+
+        draws = adaptive_mixture(
+            generator,
+            target,
+            mixture_at(modes),
+            enough=enough,
+            batch=batch,
+            tick=advance,
+        )
+    posterior = weighted_posterior(
+        target, draws, method="mixture", log_perfect=log_perfect
+    )
+    doubts = _doubts(modes, draws, target)
+    return _rung(
+        posterior, enough, doubts, modes=len(modes.z), hits=modes.hits.tolist()
+    )
+
+
+def _doubts(modes: Modes, draws: MixtureDraws, target: Target) -> tuple[str, ...]:
+    """What the bookkeeping of modes says about modes that were not found."""
+    doubts = []
+    share = np.exp(modes.log_mass - modes.log_mass.max())
+    lonely = int(((modes.hits == 1) & (share > 1e-3)).sum())
+    if lonely:
+        doubts.append(
+            f"{lonely} of {len(modes.z)} modes were reached by a single one of "
+            f"{modes.starts} fits, so that others may have been missed."
+        )
+    best = (draws.log_likelihood + target.log_prior(draws.z)).max()
+    if best > modes.log_posterior.max() + 0.5:
+        doubts.append("Some draws are better than every fit: a mode was missed.")
+    return tuple(doubts)
+
+
+def region_of(posterior: Posterior, target: Target) -> Region:
+    """Where to simulate, given weighted draws of an earlier rung."""
+    centre = posterior.weights @ posterior.z
+    apart = posterior.z - centre
+    covariance = (apart * posterior.weights[:, None]).T @ apart
+    # The width that the likelihood to the power POWER would leave, at most the prior's.
+    precision = np.linalg.inv(covariance + 1e-9 * np.eye(len(centre)))
+    wide = np.linalg.inv(POWER * precision + (1 - POWER) * np.eye(len(centre)))
+    dtype = target.counts.dtype
+    return Region(
+        jnp.asarray(centre, dtype), jnp.asarray(np.linalg.cholesky(wide), dtype)
+    )
+
+
+def network_rung(
+    key: Key[Array, ""],
+    target: Target,
+    *,
+    enough: float,
+    log_perfect: float,
+    progress: Progress,
+    most: int,
+    seed: Posterior | None = None,
+) -> Rung:
+    """Train an estimator, reweight its draws, and refit it while they are poor.
+
+    Args:
+        key: Random key.
+        target: The posterior density.
+        enough: Effective draws to stop at.
+        log_perfect: Log-likelihood of the perfect fit.
+        progress: Bars and ledger.
+        most: Draws to spend at most on the last proposal.
+        seed: Draws of an earlier rung that say where to simulate.
+    """
+    key_region, key_make, key_train, key_draw = jax.random.split(key, 4)
+    with progress.stage("network: restrict prior", "restrict", 1) as tick:
+        region = (
+            restrict_prior(key_region, target)
+            if seed is None
+            else region_of(seed, target)
+        )
+        tick(1)
+    with progress.stage("network: train", "train", TRAINING_STEPS) as tick:
+        estimator, losses = train(
+            key_train,
+            make_estimator(key_make, target.simulator, region),
+            target.simulator,
+            steps=TRAINING_STEPS,
+            tick=tick,
+        )
+    proposal = propose(estimator, target.counts)
+    for refits in range(REFITS + 1):
+        key_draw, key_first, key_adapt = jax.random.split(key_draw, 3)
+        with progress.stage("network: reweight", "draw", BATCH) as tick:
+            draws = draw_from_flow(key_first, target, proposal)
+            tick(BATCH)
+        efficiency = effective_draws(draws.log_ratio) / BATCH
+        good = pareto_k(draws.log_ratio) < REFIT_K and efficiency > REFIT_EFFICIENCY
+        if good or refits == REFITS:
+            break
+        with progress.stage(f"network: adapt {refits + 1}", "adapt", STEPS) as tick:
+            proposal = adapt(key_adapt, proposal, draws, tick=tick)
+    with progress.stage("network: draws", "draw", int(enough)) as tick:
+        while effective_draws(draws.log_ratio) < enough and len(draws.z) < most:
+            key_draw, key_more = jax.random.split(key_draw)
+            before = effective_draws(draws.log_ratio)
+            draws = draws + draw_from_flow(key_more, target, proposal)
+            tick(max(int(effective_draws(draws.log_ratio) - before), 0))
+    posterior = weighted_posterior(
+        target, draws, method="network", log_perfect=log_perfect
+    )
+    return _rung(
+        posterior,
+        enough,
+        refits=refits,
+        simulations=len(losses) * 256,
+        final_loss=float(losses[-100:].mean()),
+    )
+
+
+def nuts_rung(
+    key: Key[Array, ""],
+    target: Target,
+    *,
+    enough: float,
+    progress: Progress,
+    seed: Posterior | None = None,
+) -> Rung:
+    """Sample with NUTS, from the best draws of an earlier rung or from best fits.
+
+    Args:
+        key: Random key.
+        target: The posterior density.
+        enough: Draws to keep in all; those that are effective are fewer.
+        progress: Bars and ledger.
+        seed: Draws of an earlier rung.
+    """
+    key_start, key_run = jax.random.split(key)
+    with progress.stage("nuts: starting points", "optimise", 1) as tick:
+        start, covariance = _starts(key_start, target, seed)
+        tick(1)
+    per_chain = max(1000, int(enough / CHAINS))
+    warmup = 1000
+    with progress.stage("nuts: sample", "sample", per_chain + warmup) as tick:
+        posterior = sample_nuts(
+            key_run,
+            target,
+            start,
+            covariance,
+            draws=per_chain,
+            warmup=warmup,
+            tick=tick,
+        )
+    record = {
+        "rung": "nuts",
+        "draws": posterior.draws,
+        "ess": posterior.effective_draws,
+        "r_hat": posterior.r_hat,
+        "passed": posterior.r_hat < 1.01,
+        "doubts": [],
+    }
+    return Rung(posterior, record)
+
+
+def _starts(
+    key: Key[Array, ""], target: Target, seed: Posterior | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Dispersed starts of the chains, and a guess of the covariance."""
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    if seed is not None and seed.effective_draws > 5 * target.dimension:
+        rows = generator.choice(seed.draws, CHAINS, p=seed.weights)
+        return seed.z[rows], np.cov(seed.z.T, aweights=seed.weights).reshape(
+            target.dimension, -1
+        )
+    modes = find_modes(key, target)
+    share = np.exp(modes.log_mass - modes.log_mass.max())
+    rows = generator.choice(len(modes.z), CHAINS, p=share / share.sum())
+    factor = np.linalg.cholesky(modes.covariance[rows])
+    normal = generator.standard_normal((CHAINS, target.dimension))
+    start = modes.z[rows] + np.einsum("cij,cj->ci", factor, normal)
+    return start, modes.covariance[0]

@@ -1,0 +1,5 @@
+"""Is it right? Goodness of fit and the verdict."""
+
+from jsbi.diagnose.compare import compare as compare
+from jsbi.diagnose.goodness import cstat_moments as cstat_moments
+from jsbi.diagnose.verdict import judge as judge

@@ -1,0 +1,182 @@
+"""The files of a fit: tables, figures and what other programs read."""
+
+import dataclasses
+import io
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from astropy.io import fits
+
+from jsbi.data import Observation
+from jsbi.posterior import Posterior, Report
+from jsbi.simulate import Prior
+from jsbi.store import atomic_path
+
+
+def prepare_folder(path: str | os.PathLike) -> Path:
+    """Make a folder and check that files can be written into it.
+
+    Raises:
+        OSError: If they cannot.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / "test") as temporary:
+            temporary.write_bytes(b"")
+        (folder / "test").unlink()
+    except OSError as error:
+        raise OSError(
+            f"Cannot write into {folder}: {error.strerror}. Choose another folder with "
+            "--out."
+        ) from None
+    return folder
+
+
+def summarise(posterior: Posterior) -> dict[str, Any]:
+    """Everything about a judged posterior but its draws, as JSON can hold it."""
+    report = _report(posterior)
+    return _finite(
+        {
+            "parameters": posterior.summary(),
+            "method": posterior.method,
+            "draws": posterior.draws,
+            "ess": posterior.effective_draws,
+            "efficiency": posterior.efficiency,
+            "pareto_k": posterior.pareto_k,
+            "r_hat": posterior.r_hat,
+            "log_evidence": posterior.log_evidence,
+            "log_evidence_error": posterior.log_evidence_error,
+        }
+        | dataclasses.asdict(report)
+    )
+
+
+def _report(posterior: Posterior) -> Report:
+    if posterior.report is None:
+        raise ValueError(
+            "This posterior has no report; only those of `infer` have one."
+        )
+    return posterior.report
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no number for by null."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_results(
+    folder: Path,
+    posterior: Posterior,
+    observation: Observation,
+    model: Callable[..., Any],
+    prior: Prior,
+    *,
+    rows: int,
+    seed: int,
+    reference: Posterior | None = None,
+    truth: dict[str, float] | None = None,
+) -> list[Path]:
+    """Write the files of a fit, each whole or not at all.
+
+    Args:
+        folder: An existing folder.
+        posterior: A judged posterior.
+        observation: What was fitted.
+        model: The model.
+        prior: Its priors.
+        rows: Equal-weight draws in the table and the chain.
+        seed: Seed of the resampling.
+        reference: Another posterior to draw into the corner plot.
+        truth: Parameters to mark in it.
+
+    Returns: The files. Figures are left out where the extra `plot` is not installed.
+    """
+    kept = posterior.resampled_rows(jax.random.key(seed), rows)
+    files = {
+        "summary.json": json.dumps(summarise(posterior), indent=1).encode(),
+        "posterior.csv": _csv(posterior, kept),
+        "chain.fits": _chain(posterior, kept, model),
+    }
+    files |= _figures(posterior, observation, model, prior, reference, truth)
+    written = []
+    for name, content in files.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(content)
+        written.append(folder / name)
+    posterior.save(folder / "posterior.jsbi")
+    return [*written, folder / "posterior.jsbi"]
+
+
+def _csv(posterior: Posterior, rows: np.ndarray) -> bytes:
+    text = io.StringIO()
+    header = ",".join(posterior.names)
+    np.savetxt(text, posterior.values[rows], "%.9g", ",", header=header, comments="")
+    return text.getvalue().encode()
+
+
+def _chain(posterior: Posterior, rows: np.ndarray, model: Callable[..., Any]) -> bytes:
+    """An XSPEC chain: a column per parameter, named after its number in the model.
+
+    Source: the files that XSPEC's `chain run` writes; XSPEC manual, `chain`.
+    """
+    order = list(getattr(model, "parameters", posterior.names))
+    columns = [
+        fits.Column(
+            f"{name.rpartition('.')[2]}__{order.index(name) + 1}",
+            "D",
+            array=posterior.values[rows, column],
+        )
+        for column, name in enumerate(posterior.names)
+    ]
+    # XSPEC wants the parameters in the order of the model.
+    columns.sort(key=lambda column: int(column.name.rpartition("__")[2]))
+    cstat = -2 * posterior.log_likelihood[rows]
+    table = fits.BinTableHDU.from_columns(
+        [*columns, fits.Column("FIT_STATISTIC", "D", array=cstat)], name="CHAIN"
+    )
+    table.header["HDUCLASS"] = "OGIP"
+    table.header["CHAINTYP"] = "MetropolisHastings"
+    table.header["TEMPR001"], table.header["STROW001"] = 1.0, 1
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(buffer)
+    return buffer.getvalue()
+
+
+def _figures(
+    posterior: Posterior,
+    observation: Observation,
+    model: Callable[..., Any],
+    prior: Prior,
+    reference: Posterior | None,
+    truth: dict[str, float] | None,
+) -> dict[str, bytes]:
+    try:
+        from jsbi import plot
+    except ImportError:
+        return {}
+    figures = {
+        "corner.png": plot.corner(
+            posterior, prior=prior, reference=reference, truth=truth
+        ),
+        "spectrum.png": plot.spectrum(posterior, observation, model, prior),
+        "diagnostics.png": plot.diagnostics(posterior),
+    }
+    contents = {}
+    for name, figure in figures.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+        contents[name] = buffer.getvalue()
+    return contents

@@ -1,0 +1,13 @@
+"""Figures: the posterior, the data with the folded model, what supports the verdict."""
+
+try:
+    import corner as _corner
+    import matplotlib as _matplotlib
+except ImportError as error:
+    raise ImportError(
+        f'jsbi.plot needs matplotlib and corner ({error}): pip install "jsbi[plot]"'
+    ) from error
+
+from jsbi.plot.posterior import corner as corner
+from jsbi.plot.spectrum import spectrum as spectrum
+from jsbi.plot.verdict import diagnostics as diagnostics
