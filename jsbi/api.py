@@ -178,7 +178,7 @@ def _report(
     chosen = best_rung(rungs)
     verdict, reasons = judge(
         posterior,
-        enough=draws if posterior.method != "nuts" else 0,
+        enough=0.0 if posterior.method == "nuts" else float(draws),
         cstat=cstat,
         expected=expected,
         sd=sd,

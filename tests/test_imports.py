@@ -11,7 +11,8 @@ import jsbi
 
 LOWEST = ("types", "posterior", "store", "weights", "progress")
 ABOVE = ("data", "instrument", "model", "simulate", "compress", "estimate")
-ABOVE += ("baseline", "correct", "diagnose", "plot", "api", "config", "cli")
+ABOVE += ("baseline", "correct", "diagnose", "plot", "api", "config", "output", "demo")
+ABOVE += ("__version__", "cli")  # a name of `jsbi/__init__`, which imports the API
 RANK = dict.fromkeys(LOWEST, 0) | {name: i for i, name in enumerate(ABOVE, start=1)}
 ROOT = Path(jsbi.__file__).parent
 IMPORT = """

@@ -1,5 +1,6 @@
 """Importance sampling from a flow at one observation, and refitting it there."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ from flowjax.distributions import AbstractDistribution
 from jaxtyping import Array, Float, Key
 from scipy.special import logsumexp
 
-from jsbi.correct.mixture import StudentMixture
+from jsbi.correct.mixture import StudentMixture, repair
 from jsbi.estimate import PosteriorEstimator, Region, make_optimizer, trainable
 from jsbi.simulate import Target
 from jsbi.weights import temper
 
 BATCH = 4096
-WIDE_SHARE = 0.1  # of the draws come from a wide Student-t, as a defence
+DEFENCE_SHARE = 0.2  # of the draws do not come from the flow
 STEPS = 400
 CHUNK = 100
 
@@ -60,55 +61,79 @@ def propose(estimator: PosteriorEstimator, counts: Float[Array, " channel"]) -> 
 
 @dataclass(frozen=True)
 class FlowDraws:
-    """Draws from a flow with a defensive share of wide draws.
+    """Draws from a flow and its defences, weighted by the mixture of all batches.
 
     Attributes:
         z: [draw, dim].
         log_likelihood: Relative to the perfect fit, [draw].
-        log_ratio: Log of target over proposal, [draw].
+        log_flow: Log density of the flow, [draw].
+        log_prior: [draw].
+        defences: What joined the flow in each batch.
     """
 
     z: Float[np.ndarray, "draw dim"]
     log_likelihood: Float[np.ndarray, " draw"]
-    log_ratio: Float[np.ndarray, " draw"]
+    log_flow: Float[np.ndarray, " draw"]
+    log_prior: Float[np.ndarray, " draw"]
+    defences: tuple[StudentMixture, ...]
 
-    def __add__(self, other: "FlowDraws") -> "FlowDraws":
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return FlowDraws(*(np.concatenate(pair) for pair in pairs))
+    @functools.cached_property
+    def log_ratio(self) -> Float[np.ndarray, " draw"]:
+        """Log of target over proposal, [draw]."""
+        share = math.log(DEFENCE_SHARE / len(self.defences))
+        parts = [share + defence.log_prob(self.z) for defence in self.defences]
+        parts.append(math.log(1 - DEFENCE_SHARE) + self.log_flow)
+        return self.log_likelihood + self.log_prior - logsumexp(parts, axis=0)
 
 
 def draw_from_flow(
-    key: Key[Array, ""], target: Target, proposal: FlowProposal
+    key: Key[Array, ""],
+    target: Target,
+    proposal: FlowProposal,
+    earlier: FlowDraws | None = None,
 ) -> FlowDraws:
-    """Draw one batch from 9 parts of the flow and 1 part of a wide Student-t.
+    """Draw a batch, most of it from the flow and the rest from a defence.
 
-    The Student-t has twice the width of the flow's own draws, so that no region just
-    outside the flow keeps an unbounded weight.
+    The first defence is a Student-t of twice the width of the flow's own draws; later
+    ones are components where the largest weights were, so that neither a region just
+    outside the flow nor a thin tail keeps an unbounded weight.
 
     Args:
         key: Random key.
         target: The posterior density.
         proposal: The flow at the observation.
+        earlier: Earlier draws from the same flow, which the batch joins.
 
-    Source: Hesterberg (1995), Technometrics 37, 185.
+    Source: Hesterberg (1995), Technometrics 37, 185; Raftery & Bao (2010), Biometrics
+        66, 1162.
     """
-    key_flow, key_wide = jax.random.split(key)
+    key_flow, key_defence = jax.random.split(key)
     narrow = np.asarray(_sample(key_flow, proposal), np.float64)
-    wide = _wide(narrow)
-    generator = np.random.default_rng(np.asarray(jax.random.key_data(key_wide)))
-    number = int(WIDE_SHARE * BATCH)
-    z = np.concatenate([narrow[number:], wide.sample(generator, number)])
-    flow = np.asarray(_log_prob(proposal, jnp.asarray(z, target.counts.dtype)))
-    log_proposal = logsumexp(
-        [
-            math.log(1 - WIDE_SHARE) + np.nan_to_num(flow.astype(float), nan=-np.inf),
-            math.log(WIDE_SHARE) + wide.log_prob(z),
-        ],
-        axis=0,
+    defence = _wide(narrow)
+    if earlier is not None:
+        overall = defence.factor[0] @ defence.factor[0].T
+        defence = repair(earlier.z, earlier.log_ratio, overall)
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key_defence)))
+    number = int(DEFENCE_SHARE * BATCH)
+    z = np.concatenate([narrow[number:], defence.sample(generator, number)])
+    log_flow = np.asarray(_log_prob(proposal, jnp.asarray(z, target.counts.dtype)))
+    draws = FlowDraws(
+        z,
+        target.log_likelihood(z),
+        np.nan_to_num(log_flow.astype(np.float64), nan=-np.inf),
+        target.log_prior(z),
+        (defence,),
     )
-    log_likelihood = target.log_likelihood(z)
+    return draws if earlier is None else _join(earlier, draws)
+
+
+def _join(first: FlowDraws, second: FlowDraws) -> FlowDraws:
     return FlowDraws(
-        z, log_likelihood, log_likelihood + target.log_prior(z) - log_proposal
+        np.concatenate([first.z, second.z]),
+        np.concatenate([first.log_likelihood, second.log_likelihood]),
+        np.concatenate([first.log_flow, second.log_flow]),
+        np.concatenate([first.log_prior, second.log_prior]),
+        first.defences + second.defences,
     )
 
 

@@ -11,7 +11,12 @@ from jaxtyping import Array, Key
 
 from jsbi.baseline import Modes, find_modes, sample_nuts
 from jsbi.correct.adapt import BATCH, STEPS, FlowDraws, adapt, draw_from_flow, propose
-from jsbi.correct.mixture import MixtureDraws, adaptive_mixture, mixture_at
+from jsbi.correct.mixture import (
+    SAFE_K,
+    MixtureDraws,
+    adaptive_mixture,
+    mixture_at,
+)
 from jsbi.estimate import Region, make_estimator, restrict_prior, train
 from jsbi.estimate.restrict import POWER
 from jsbi.posterior import Posterior
@@ -21,9 +26,7 @@ from jsbi.weights import effective_draws, log_evidence, pareto_k
 
 ACCEPTED_K = 0.7
 ACCEPTED_EFFICIENCY = 0.1
-# A refit costs as much as tens of thousands of draws of a cheap likelihood: only when
-# the weights are poor.
-REFIT_K = 0.5
+# A refit costs as much as tens of thousands of draws of a cheap likelihood.
 REFIT_EFFICIENCY = 0.3
 REFITS = 4
 TRAINING_STEPS = 1000
@@ -227,17 +230,20 @@ def network_rung(
             draws = draw_from_flow(key_first, target, proposal)
             tick(BATCH)
         efficiency = effective_draws(draws.log_ratio) / BATCH
-        good = pareto_k(draws.log_ratio) < REFIT_K and efficiency > REFIT_EFFICIENCY
+        good = efficiency > REFIT_EFFICIENCY and pareto_k(draws.log_ratio) < ACCEPTED_K
         if good or refits == REFITS:
             break
         with progress.stage(f"network: adapt {refits + 1}", "adapt", STEPS) as tick:
             proposal = adapt(key_adapt, proposal, draws, tick=tick)
     with progress.stage("network: draws", "draw", int(enough)) as tick:
-        while effective_draws(draws.log_ratio) < enough and len(draws.z) < most:
+        while len(draws.z) < most:
+            seen = min(effective_draws(draws.log_ratio), enough)
+            if seen >= enough and pareto_k(draws.log_ratio) < SAFE_K:
+                break
             key_draw, key_more = jax.random.split(key_draw)
-            before = effective_draws(draws.log_ratio)
-            draws = draws + draw_from_flow(key_more, target, proposal)
-            tick(max(int(effective_draws(draws.log_ratio) - before), 0))
+            draws = draw_from_flow(key_more, target, proposal, draws)
+            now = min(effective_draws(draws.log_ratio), enough)
+            tick(max(int(now - seen), 0))
     posterior = weighted_posterior(
         target, draws, method="network", log_perfect=log_perfect
     )

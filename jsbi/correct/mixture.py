@@ -12,13 +12,14 @@ from scipy.special import gammaln, logsumexp
 
 from jsbi.baseline import Modes
 from jsbi.simulate import Target
-from jsbi.weights import effective_draws, temper
+from jsbi.weights import effective_draws, pareto_k, temper
 
 DEGREES = 4.0  # of freedom of the Student-t components: heavy enough to be safe
 CLUSTERS = 6  # components fitted to all draws in each round
 REPAIRS = 6  # components put where the last proposals were most wanting
 REPAIR_SHARE = 0.3
 REPAIR_NEIGHBOURS = 0.02  # share of the draws that shape one repair
+SAFE_K = 0.5  # Pareto k below which the weights have a variance
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,11 @@ def refit(
     overall = (centred * weight[:, None]).T @ centred
     overall += 1e-8 * np.trace(overall) / len(overall) * np.eye(len(overall))
     clusters = _fit_clusters(generator, z, weight, overall)
-    location, factor = _repairs(z, log_ratio, overall)
+    repairs = repair(z, log_ratio, overall)
     return StudentMixture(
-        np.append(
-            (1 - REPAIR_SHARE) * clusters.share,
-            np.full(len(location), REPAIR_SHARE / len(location)),
-        ),
-        np.concatenate([clusters.location, location]),
-        np.concatenate([clusters.factor, factor]),
+        np.append((1 - REPAIR_SHARE) * clusters.share, REPAIR_SHARE * repairs.share),
+        np.concatenate([clusters.location, repairs.location]),
+        np.concatenate([clusters.factor, repairs.factor]),
     )
 
 
@@ -149,10 +147,20 @@ def _fit_clusters(
     return mixture
 
 
-def _repairs(
-    z: np.ndarray, log_ratio: np.ndarray, overall: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Locations and scale factors from the neighbours of the largest weights."""
+def repair(
+    z: Float[np.ndarray, "draw dim"],
+    log_ratio: Float[np.ndarray, " draw"],
+    overall: Float[np.ndarray, "dim dim"],
+) -> StudentMixture:
+    """Components at the draws of the largest weights, shaped by their neighbours.
+
+    Args:
+        z: Draws.
+        log_ratio: Log of target over proposal at each.
+        overall: Covariance that says which draws are near.
+
+    Source: Raftery & Bao (2010), Biometrics 66, 1162.
+    """
     white = scipy.linalg.solve_triangular(
         np.linalg.cholesky(overall), z.T, lower=True
     ).T
@@ -170,7 +178,8 @@ def _repairs(
         locations.append(z[place])
         factors.append(np.linalg.cholesky(scale))
         left[near] = -np.inf
-    return np.stack(locations), np.stack(factors)
+    share = np.full(REPAIRS, 1 / REPAIRS)
+    return StudentMixture(share, np.stack(locations), np.stack(factors))
 
 
 def _maximise(
@@ -221,7 +230,9 @@ def adaptive_mixture(
     rounds: int = 16,
     tick: Callable[[int], Any] = lambda draws: None,
 ) -> MixtureDraws:
-    """Draw, reweight with the exact likelihood, refit; until enough effective draws.
+    """Draw, reweight exactly, refit; until enough draws are effective.
+
+    It also goes on, up to `rounds`, while the tail of the weights is heavy.
 
     Every draw is weighted by the mixture of all proposals so far, in proportion to
     their numbers of draws, so that none is wasted and weights stay bounded.
@@ -249,7 +260,8 @@ def adaptive_mixture(
         effective = effective_draws(log_ratio)
         tick(int(effective))
         # Two refits at least: the first proposal does not know where its tails fail.
-        done = effective >= enough and len(proposals) > 2
+        enough_seen = effective >= enough and len(proposals) > 2
+        done = enough_seen and pareto_k(log_ratio) < SAFE_K
         if done or len(proposals) == rounds:
             return MixtureDraws(z, log_likelihood, log_ratio, len(proposals))
         proposals.append(refit(generator, z, log_ratio))

@@ -1,5 +1,7 @@
 """Poisson likelihood and noise against SciPy and exact moments."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,8 +111,8 @@ def test_squares_of_deviance_residuals_are_the_c_statistic(factor, double):
     expected = factor * np.maximum(COUNTS, 0.5)
     with jax.enable_x64(double):
         counts, expected = jnp.asarray(COUNTS), jnp.asarray(expected)
-        residuals = np.asarray(deviance_residuals(counts, expected), float)
-        cstat = -2 * float(poisson_log_likelihood(counts, expected))
+        residuals = np.asarray(jax.jit(deviance_residuals)(counts, expected), float)
+        cstat = -2 * float(jax.jit(poisson_log_likelihood)(counts, expected))
     assert np.sum(residuals**2) == pytest.approx(
         cstat, rel=3e-4 if not double else 1e-8
     )
@@ -123,17 +125,19 @@ def test_deviance_residuals_are_smooth_where_expected_equals_observed(counts):
     with jax.enable_x64(True):
         n = jnp.full(1, counts)
 
+        @jax.jit
         def residual(expected):
             return deviance_residuals(n, expected[None])[0]
 
-        slope = jax.grad(residual)(jnp.asarray(counts))
+        gradient = jax.jit(jax.grad(residual))
+        slope = gradient(jnp.asarray(counts))
         assert slope == pytest.approx(counts**-0.5, rel=1e-12)
         for r in (-0.0301, -0.0299, -1e-3, 0.0, 1e-3, 0.0299, 0.0301):
             at, step = counts * (1 + r), 1e-5 * counts
             difference = (
                 residual(jnp.asarray(at + step)) - residual(jnp.asarray(at - step))
             ) / (2 * step)
-            ours = jax.grad(residual)(jnp.asarray(at))
+            ours = gradient(jnp.asarray(at))
             # Across the seam of series and root the difference sees both.
             assert ours == pytest.approx(float(difference), rel=1e-5)
 
@@ -166,6 +170,7 @@ NUMBER = 2_000_000
 fast = jax.jit(lambda key, mean: fast_poisson_counts(key, jnp.full(NUMBER, mean)))
 
 
+@functools.cache
 def draw_fast(mean):
     return np.asarray(fast(jax.random.key(int(100 * mean)), mean), np.float64)
 
@@ -211,11 +216,13 @@ def test_the_least_and_the_greatest_fast_draw_are_not_impossible(mean, monkeypat
         assert 4 < np.abs(count[0] - mean) / np.sqrt(mean) < 7.5
 
 
-@pytest.mark.parametrize("mean", [0.0, 1e-30, 1e-3, 12.0, 1e6])
-def test_fast_draws_have_finite_gradients(mean):
+def test_fast_draws_have_finite_gradients():
+    @jax.jit
+    @jax.value_and_grad
     def total(expected):
         return fast_poisson_counts(jax.random.key(0), expected).sum()
 
-    assert np.all(np.isfinite(jax.grad(total)(jnp.full(100, mean, jnp.float32))))
-    if mean == 0:
-        assert total(jnp.zeros(100)) == 0
+    value, slope = total(jnp.array([0.0, 1e-30, 1e-3, 12.0, 1e6]))
+    assert value > 0
+    assert np.all(np.isfinite(slope))
+    assert total(jnp.zeros(5))[0] == 0

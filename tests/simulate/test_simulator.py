@@ -53,6 +53,13 @@ def joint():
     return Simulator(PRIOR, two_models, FOLDERS)
 
 
+@pytest.fixture(scope="module")
+def counts(joint):
+    """One observation, from other parameters than `Z`."""
+    expected = np.asarray(joint.expected_counts(jnp.array([0.0, -0.5])))
+    return jnp.asarray(np.random.default_rng(5).poisson(expected), jnp.float32)
+
+
 Z = jnp.array([0.4, -1.1])
 
 
@@ -77,8 +84,7 @@ def test_models_must_be_one_or_one_per_observation(single):
         wrong.expected_counts(Z)
 
 
-def test_posterior_is_prior_times_likelihood(joint):
-    _, counts = joint(jax.random.key(0))
+def test_posterior_is_prior_times_likelihood(joint, counts):
     likelihood = poisson_log_likelihood(counts, joint.expected_counts(Z))
     np.testing.assert_allclose(joint.log_likelihood(Z, counts), likelihood, rtol=1e-6)
     prior = stats.norm.logpdf(np.asarray(Z)).sum()
@@ -88,8 +94,7 @@ def test_posterior_is_prior_times_likelihood(joint):
     )
 
 
-def test_likelihood_of_a_joint_fit_is_the_product(joint):
-    _, counts = joint(jax.random.key(1))
+def test_likelihood_of_a_joint_fit_is_the_product(joint, counts):
     first, second = (
         Simulator(PRIOR, lambda index, norm, i=i: two_models(index, norm)[i], (folder,))
         for i, folder in enumerate(FOLDERS)
@@ -108,7 +113,7 @@ def test_gradient_of_the_posterior_is_its_derivative(joint):
         z = jnp.array([0.4, -1.1])
         counts = jnp.round(simulator.expected_counts(z + 0.3))
         posterior = jax.jit(lambda z, counts: simulator.log_posterior(z, counts))
-        slope = jax.grad(posterior)(z, counts)
+        slope = jax.jit(jax.grad(posterior))(z, counts)
         for i, step in enumerate(1e-5 * jnp.eye(2)):
             rise = posterior(z + step, counts) - posterior(z - step, counts)
             np.testing.assert_allclose(slope[i], rise / 2e-5, rtol=1e-6)
@@ -146,14 +151,13 @@ def test_simulated_counts_are_poisson_around_what_is_expected(joint, draws):
 
 
 def test_a_simulation_is_reproducible_and_keys_differ(joint):
-    first, again = (simulate(jax.random.key(3), joint, 50) for _ in range(2))
-    other = simulate(jax.random.key(4), joint, 50)
+    first, again = (simulate(jax.random.key(3), joint, NUMBER) for _ in range(2))
+    other = simulate(jax.random.key(4), joint, NUMBER)
     np.testing.assert_array_equal(first[1], again[1])
     assert np.any(np.asarray(first[1]) != np.asarray(other[1]))
 
 
-def test_batches_of_a_target_equal_single_evaluations(joint):
-    _, counts = joint(jax.random.key(5))
+def test_batches_of_a_target_equal_single_evaluations(joint, counts):
     target = Target(joint, np.asarray(counts, float))
     assert target.dimension == 2
     z = np.random.default_rng(0).normal(size=(target.batch + 37, 2))
