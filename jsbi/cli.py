@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"jsbi: error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
-        print("jsbi: interrupted; nothing was written", file=sys.stderr)
+        print("jsbi: interrupted", file=sys.stderr)
         return 130
 
 

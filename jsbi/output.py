@@ -132,17 +132,14 @@ def _chain(posterior: Posterior, rows: np.ndarray, model: Callable[..., Any]) ->
 
     Source: the files that XSPEC's `chain run` writes; XSPEC manual, `chain`.
     """
-    order = list(getattr(model, "parameters", posterior.names))
+    values = dict(zip(posterior.names, posterior.values[rows].T, strict=True))
+    # XSPEC counts all parameters of the model, in its order, from 1.
+    order = enumerate(getattr(model, "parameters", posterior.names), start=1)
     columns = [
-        fits.Column(
-            f"{name.rpartition('.')[2]}__{order.index(name) + 1}",
-            "D",
-            array=posterior.values[rows, column],
-        )
-        for column, name in enumerate(posterior.names)
+        fits.Column(f"{name.rpartition('.')[2]}__{number}", "D", array=values[name])
+        for number, name in order
+        if name in values
     ]
-    # XSPEC wants the parameters in the order of the model.
-    columns.sort(key=lambda column: int(column.name.rpartition("__")[2]))
     cstat = -2 * posterior.log_likelihood[rows]
     table = fits.BinTableHDU.from_columns(
         [*columns, fits.Column("FIT_STATISTIC", "D", array=cstat)], name="CHAIN"

@@ -152,7 +152,7 @@ class Posterior:
             ImportError: If arviz is not installed.
         """
         try:
-            import arviz
+            import arviz  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise ImportError("to_arviz needs arviz: pip install arviz") from None
         draws = self.resample(jax.random.key(0), self.draws)
@@ -181,14 +181,15 @@ class Posterior:
             ValueError: If the file is something else, damaged or of another version.
         """
         header, arrays = load_arrays(path, "posterior")
+        fields: dict[str, Any] = header | arrays
         try:
-            if header["report"] is not None:
-                report = header["report"]
+            if fields["report"] is not None:
+                report = fields["report"]
                 for name in ("rungs", "reasons"):
                     report[name] = tuple(report[name])
-                header["report"] = Report(**report)
-            header["names"] = tuple(header["names"])
-            return Posterior(**header, **arrays)
+                fields["report"] = Report(**report)
+            fields["names"] = tuple(fields["names"])
+            return Posterior(**fields)
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} was saved by another version of jsbi ({error})."

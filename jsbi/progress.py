@@ -62,6 +62,6 @@ class Progress:
         elapsed = time.perf_counter() - start - (self._compile - compiled)
         self.spent[phase] = self.spent.get(phase, 0.0) + elapsed
 
-    def _listen(self, event: str, seconds: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event in _COMPILING:
-            self._compile += seconds
+            self._compile += duration_secs

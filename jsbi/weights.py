@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import logsumexp
 
 
 def effective_draws(log_weight: Float[np.ndarray, " draw"]) -> float:
@@ -12,7 +11,11 @@ def effective_draws(log_weight: Float[np.ndarray, " draw"]) -> float:
 
     Source: Kish (1965), Survey Sampling.
     """
-    return float(np.exp(2 * logsumexp(log_weight) - logsumexp(2 * log_weight)))
+    return float(
+        np.exp(
+            2 * np.logaddexp.reduce(log_weight) - np.logaddexp.reduce(2 * log_weight)
+        )
+    )
 
 
 def log_evidence(log_ratio: Float[np.ndarray, " draw"]) -> tuple[float, float]:
@@ -23,7 +26,7 @@ def log_evidence(log_ratio: Float[np.ndarray, " draw"]) -> tuple[float, float]:
     number = len(log_ratio)
     efficiency = effective_draws(log_ratio) / number
     error = math.sqrt(max(1 - efficiency, 0.0) / (number * efficiency))
-    return float(logsumexp(log_ratio) - math.log(number)), error
+    return float(np.logaddexp.reduce(log_ratio) - math.log(number)), error
 
 
 def pareto_k(log_weight: Float[np.ndarray, " draw"]) -> float:
@@ -59,7 +62,7 @@ def _fit_pareto(excess: Float[np.ndarray, " tail"]) -> float:
     theta = (1 - np.sqrt(len(grid) / (grid - 0.5))) / (3 * quartile) + 1 / excess[-1]
     shape = np.log1p(-theta[:, None] * excess).mean(1)
     log_likelihood = number * (np.log(-theta / shape) - shape - 1)
-    weight = np.exp(log_likelihood - logsumexp(log_likelihood))
+    weight = np.exp(log_likelihood - np.logaddexp.reduce(log_likelihood))
     mean = weight @ theta
     return float(np.log1p(-mean * excess).mean())
 
@@ -85,4 +88,4 @@ def temper(
             else:
                 low = power
         log_weight = low * log_weight
-    return log_weight - logsumexp(log_weight)
+    return log_weight - np.logaddexp.reduce(log_weight)

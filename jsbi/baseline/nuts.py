@@ -13,6 +13,7 @@ from blackjax.diagnostics import effective_sample_size, potential_scale_reductio
 from jaxtyping import Array, Float, Key
 
 from jsbi.posterior import Posterior
+from jsbi.promotion import lenient_promotion
 from jsbi.simulate import Simulator, Target
 
 CHUNK = 100
@@ -81,7 +82,7 @@ def _posterior(
     chains, length, dimension = position.shape
     halves = position[:, : length // 2 * 2].reshape(chains * 2, length // 2, dimension)
     z = position.reshape(-1, dimension)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with lenient_promotion():
         r_hat = float(potential_scale_reduction(jnp.asarray(halves)).max())
         effective = float(effective_sample_size(jnp.asarray(position)).min())
     return Posterior(
@@ -114,10 +115,11 @@ def _warm(
     )
 
     def warm(key, z):
-        (state, tuning), taken = adaptation.run(key, z, steps)
+        run: Any = adaptation.run
+        (state, tuning), taken = run(key, z, steps)
         return state, tuning, taken.sum()
 
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with lenient_promotion():
         state, tuning, taken = jax.vmap(warm)(keys, start)
     return state, tuning, taken.sum()
 
@@ -130,10 +132,11 @@ def _run(
         kernel = blackjax.nuts(lambda z: simulator.log_posterior(z, counts), **tuning)
 
         def step(state, key):
-            state, info = kernel.step(key, state)
+            moved: Any = kernel.step(key, state)
+            state, info = moved
             return state, (state.position, info.num_integration_steps)
 
         return jax.lax.scan(step, state, jax.random.split(key, CHUNK))
 
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with lenient_promotion():
         return jax.vmap(run)(keys, state, tuning)

@@ -13,10 +13,10 @@ import numpy as np
 import optax
 from flowjax.distributions import AbstractDistribution
 from jaxtyping import Array, Float, Key
-from scipy.special import logsumexp
 
 from jsbi.correct.mixture import StudentMixture, repair
 from jsbi.estimate import PosteriorEstimator, Region, make_optimizer, trainable
+from jsbi.promotion import lenient_promotion
 from jsbi.simulate import Target
 from jsbi.weights import temper
 
@@ -42,19 +42,22 @@ class FlowProposal(eqx.Module):
     def log_prob(self, z: Float[Array, " dim"]) -> Float[Array, ""]:
         """Log density."""
         region = jax.lax.stop_gradient(self.region)
-        white = self.flow.log_prob(
-            region.whiten(z), jax.lax.stop_gradient(self.summary)
-        )
+        with lenient_promotion():
+            white = self.flow.log_prob(
+                region.whiten(z), jax.lax.stop_gradient(self.summary)
+            )
         return white - region.log_det()
 
     def sample(self, key: Key[Array, ""], number: int) -> Float[Array, "number dim"]:
         """Draw."""
-        return jax.vmap(self.region.colour)(
-            self.flow.sample(key, (number,), self.summary)
-        )
+        with lenient_promotion():
+            white = self.flow.sample(key, (number,), self.summary)
+        return jax.vmap(self.region.colour)(white)
 
 
-def propose(estimator: PosteriorEstimator, counts: Float[Array, " channel"]) -> Any:
+def propose(
+    estimator: PosteriorEstimator, counts: Float[Array, " channel"]
+) -> FlowProposal:
     """The estimator's posterior at one observation."""
     return FlowProposal(estimator.flow, estimator.compressor(counts), estimator.region)
 
@@ -83,7 +86,7 @@ class FlowDraws:
         share = math.log(DEFENCE_SHARE / len(self.defences))
         parts = [share + defence.log_prob(self.z) for defence in self.defences]
         parts.append(math.log(1 - DEFENCE_SHARE) + self.log_flow)
-        return self.log_likelihood + self.log_prior - logsumexp(parts, axis=0)
+        return self.log_likelihood + self.log_prior - np.logaddexp.reduce(parts, axis=0)
 
 
 def draw_from_flow(
@@ -149,14 +152,12 @@ def _wide(z: np.ndarray) -> StudentMixture:
 
 @eqx.filter_jit
 def _sample(key: Array, proposal: FlowProposal) -> Array:
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        return proposal.sample(key, BATCH)
+    return proposal.sample(key, BATCH)
 
 
 @eqx.filter_jit
 def _log_prob(proposal: FlowProposal, z: Array) -> Array:
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        return jax.vmap(proposal.log_prob)(z)
+    return jax.vmap(proposal.log_prob)(z)
 
 
 def adapt(
@@ -196,12 +197,20 @@ def adapt(
 
 
 @eqx.filter_jit
-def _adapt_chunk(key, proposal, state, z, edges, rate, batch):
+def _adapt_chunk(
+    key: Array,
+    proposal: FlowProposal,
+    state: Any,
+    z: Array,
+    edges: Array,
+    rate: float,
+    batch: int,
+) -> tuple[FlowProposal, Any]:
     moving, fixed = trainable(proposal.flow)
     optimizer = make_optimizer(rate, STEPS)
 
     def loss(moving, rows):
-        flow = eqx.combine(moving, fixed)
+        flow: Any = eqx.combine(moving, fixed)
         at = FlowProposal(flow, proposal.summary, proposal.region)
         return -jax.vmap(at.log_prob)(z[rows]).mean()
 
@@ -209,7 +218,7 @@ def _adapt_chunk(key, proposal, state, z, edges, rate, batch):
         moving, state = carry
         uniform = jax.random.uniform(key, (batch,), z.dtype)
         rows = jnp.searchsorted(edges, uniform * edges[-1])
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        with lenient_promotion():
             gradient = jax.grad(loss)(moving, jnp.minimum(rows, len(z) - 1))
             updates, state = optimizer.update(gradient, state, moving)
         return (optax.apply_updates(moving, updates), state), None
@@ -217,5 +226,5 @@ def _adapt_chunk(key, proposal, state, z, edges, rate, batch):
     (moving, state), _ = jax.lax.scan(
         step, (moving, state), jax.random.split(key, CHUNK)
     )
-    flow = eqx.combine(moving, fixed)
+    flow: Any = eqx.combine(moving, fixed)
     return FlowProposal(flow, proposal.summary, proposal.region), state

@@ -10,7 +10,15 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from jsbi.baseline import Modes, find_modes, sample_nuts
-from jsbi.correct.adapt import BATCH, STEPS, FlowDraws, adapt, draw_from_flow, propose
+from jsbi.correct.adapt import (
+    BATCH,
+    STEPS,
+    FlowDraws,
+    FlowProposal,
+    adapt,
+    draw_from_flow,
+    propose,
+)
 from jsbi.correct.mixture import (
     SAFE_K,
     MixtureDraws,
@@ -30,6 +38,7 @@ ACCEPTED_EFFICIENCY = 0.1
 REFIT_EFFICIENCY = 0.3
 REFITS = 4
 TRAINING_STEPS = 1000
+TRAINING_BATCH = 256
 CHAINS = 4
 
 
@@ -207,7 +216,27 @@ def network_rung(
         most: Draws to spend at most on the last proposal.
         seed: Draws of an earlier rung that say where to simulate.
     """
-    key_region, key_make, key_train, key_draw = jax.random.split(key, 4)
+    key_train, key_refine, key_draw = jax.random.split(key, 3)
+    proposal, losses = _train_at(key_train, target, progress, seed)
+    proposal, draws, refits = _refine(key_refine, target, proposal, progress)
+    draws = _draw_enough(key_draw, target, proposal, draws, enough, most, progress)
+    posterior = weighted_posterior(
+        target, draws, method="network", log_perfect=log_perfect
+    )
+    return _rung(
+        posterior,
+        enough,
+        refits=refits,
+        simulations=len(losses) * TRAINING_BATCH,
+        final_loss=float(losses[-100:].mean()),
+    )
+
+
+def _train_at(
+    key: Key[Array, ""], target: Target, progress: Progress, seed: Posterior | None
+) -> tuple[FlowProposal, np.ndarray]:
+    """Train an estimator around the observation; its density there, and the losses."""
+    key_region, key_make, key_train = jax.random.split(key, 3)
     with progress.stage("network: restrict prior", "restrict", 1) as tick:
         region = (
             restrict_prior(key_region, target)
@@ -221,39 +250,52 @@ def network_rung(
             make_estimator(key_make, target.simulator, region),
             target.simulator,
             steps=TRAINING_STEPS,
+            batch=TRAINING_BATCH,
             tick=tick,
         )
-    proposal = propose(estimator, target.counts)
-    for refits in range(REFITS + 1):
-        key_draw, key_first, key_adapt = jax.random.split(key_draw, 3)
+    return propose(estimator, target.counts), losses
+
+
+def _refine(
+    key: Key[Array, ""], target: Target, proposal: FlowProposal, progress: Progress
+) -> tuple[FlowProposal, FlowDraws, int]:
+    """Refit while the weights are poor; the last flow, its draws, how many refits."""
+    refits = 0
+    while True:
+        key, key_draw, key_adapt = jax.random.split(key, 3)
         with progress.stage("network: reweight", "draw", BATCH) as tick:
-            draws = draw_from_flow(key_first, target, proposal)
+            draws = draw_from_flow(key_draw, target, proposal)
             tick(BATCH)
         efficiency = effective_draws(draws.log_ratio) / BATCH
         good = efficiency > REFIT_EFFICIENCY and pareto_k(draws.log_ratio) < ACCEPTED_K
         if good or refits == REFITS:
-            break
-        with progress.stage(f"network: adapt {refits + 1}", "adapt", STEPS) as tick:
+            return proposal, draws, refits
+        refits += 1
+        with progress.stage(f"network: adapt {refits}", "adapt", STEPS) as tick:
             proposal = adapt(key_adapt, proposal, draws, tick=tick)
+
+
+def _draw_enough(
+    key: Key[Array, ""],
+    target: Target,
+    proposal: FlowProposal,
+    draws: FlowDraws,
+    enough: float,
+    most: int,
+    progress: Progress,
+) -> FlowDraws:
+    """Add batches until enough draws are effective and no weight stands out."""
+    seen = 0.0
     with progress.stage("network: draws", "draw", int(enough)) as tick:
-        while len(draws.z) < most:
-            seen = min(effective_draws(draws.log_ratio), enough)
-            if seen >= enough and pareto_k(draws.log_ratio) < SAFE_K:
-                break
-            key_draw, key_more = jax.random.split(key_draw)
-            draws = draw_from_flow(key_more, target, proposal, draws)
+        while True:
             now = min(effective_draws(draws.log_ratio), enough)
-            tick(max(int(now - seen), 0))
-    posterior = weighted_posterior(
-        target, draws, method="network", log_perfect=log_perfect
-    )
-    return _rung(
-        posterior,
-        enough,
-        refits=refits,
-        simulations=len(losses) * 256,
-        final_loss=float(losses[-100:].mean()),
-    )
+            tick(max(int(now) - int(seen), 0))
+            seen = max(now, seen)
+            done = now >= enough and pareto_k(draws.log_ratio) < SAFE_K
+            if done or len(draws.z) >= most:
+                return draws
+            key, key_more = jax.random.split(key)
+            draws = draw_from_flow(key_more, target, proposal, draws)
 
 
 def nuts_rung(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 from jsbi.baseline import Modes
 from jsbi.simulate import Target
@@ -67,7 +67,7 @@ class StudentMixture:
 
     def log_prob(self, z: Float[np.ndarray, "draw dim"]) -> Float[np.ndarray, " draw"]:
         """Log density."""
-        return logsumexp(self.log_components(z), axis=0)
+        return np.logaddexp.reduce(self.log_components(z), axis=0)
 
     def sample(
         self, generator: np.random.Generator, number: int
@@ -84,7 +84,7 @@ class StudentMixture:
 
 def mixture_at(modes: Modes) -> StudentMixture:
     """A Student-t at each mode with its Gauss-Newton covariance and Laplace mass."""
-    share = np.exp(modes.log_mass - logsumexp(modes.log_mass))
+    share = np.exp(modes.log_mass - np.logaddexp.reduce(modes.log_mass))
     share = 0.9 * share + 0.1 / len(share)  # no mode is lost to a poor estimate
     return StudentMixture(share, modes.z, np.linalg.cholesky(modes.covariance))
 
@@ -164,7 +164,7 @@ def repair(
     white = scipy.linalg.solve_triangular(
         np.linalg.cholesky(overall), z.T, lower=True
     ).T
-    weight = np.exp(log_ratio - logsumexp(log_ratio))
+    weight = np.exp(log_ratio - np.logaddexp.reduce(log_ratio))
     number = max(int(REPAIR_NEIGHBOURS * len(z)), 10 * z.shape[1])
     left = log_ratio.copy()
     locations, factors = [], []
@@ -188,7 +188,7 @@ def _maximise(
     """One step: responsibilities, then shares, locations and scales."""
     dim = z.shape[1]
     log_parts = mixture.log_components(z)
-    duty = weight * np.exp(log_parts - logsumexp(log_parts, axis=0))
+    duty = weight * np.exp(log_parts - np.logaddexp.reduce(log_parts, axis=0))
     pull = duty * (DEGREES + dim) / (DEGREES + mixture.distances(z))
     share = duty.sum(1)
     location = pull @ z / np.maximum(pull.sum(1), 1e-300)[:, None]
@@ -253,7 +253,7 @@ def adaptive_mixture(
         draws.append(proposals[-1].sample(generator, batch))
         likelihoods.append(target.log_likelihood(draws[-1]))
         z, log_likelihood = np.concatenate(draws), np.concatenate(likelihoods)
-        log_proposal = logsumexp(
+        log_proposal = np.logaddexp.reduce(
             [mixture.log_prob(z) for mixture in proposals], axis=0
         ) - math.log(len(proposals))
         log_ratio = log_likelihood + target.log_prior(z) - log_proposal

@@ -121,8 +121,8 @@ class Background:
     Attributes:
         counts: Background counts.
         exposure: Live time [s].
-        area_scale: AREASCAL of the background; a scalar is repeated per channel.
-        back_scale: BACKSCAL of the background; a scalar is repeated per channel.
+        area_scale: AREASCAL of the background; a 0-d array is repeated per channel.
+        back_scale: BACKSCAL of the background; a 0-d array is repeated per channel.
 
     Raises:
         ValueError: If shapes disagree, the exposure is not positive, or a number is
@@ -162,7 +162,7 @@ class Observation:
         name: Short name for tables and plots.
         counts: Counts per detector channel, background included.
         exposure: Live time [s].
-        area_scale: AREASCAL, a factor on the area; a scalar is repeated per channel.
+        area_scale: AREASCAL, a factor on the area; a 0-d array is repeated per channel.
         back_scale: BACKSCAL, the extraction region's size on the background's scale.
         group: Fit bin of each detector channel, -1 where the channel is dropped.
             Bins are numbered from 0 without holes, in the order of the channels.

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Key
 
 from jsbi.compress import Compressor
 from jsbi.estimate.restrict import Region
+from jsbi.promotion import lenient_promotion
 
 
 class PosteriorEstimator(eqx.Module):
@@ -27,15 +28,17 @@ class PosteriorEstimator(eqx.Module):
     ) -> Float[Array, ""]:
         """Log density of `z` given the counts."""
         region = jax.lax.stop_gradient(self.region)
-        white = self.flow.log_prob(region.whiten(z), self.compressor(counts))
+        with lenient_promotion():
+            white = self.flow.log_prob(region.whiten(z), self.compressor(counts))
         return white - region.log_det()
 
     def sample_and_log_prob(
         self, key: Key[Array, ""], counts: Float[Array, " channel"], draws: int
     ) -> tuple[Float[Array, "draw dim"], Float[Array, " draw"]]:
         """Draw from q(z | counts), with the log density of each draw."""
-        white, log_prob = self.flow.sample_and_log_prob(
-            key, (draws,), self.compressor(counts)
-        )
+        with lenient_promotion():
+            white, log_prob = self.flow.sample_and_log_prob(
+                key, (draws,), self.compressor(counts)
+            )
         z = jax.vmap(self.region.colour)(white)
         return z, log_prob - self.region.log_det()

@@ -8,6 +8,8 @@ from flowjax.flows import masked_autoregressive_flow
 from jaxtyping import Array, Key
 from paramax import non_trainable
 
+from jsbi.promotion import lenient_promotion
+
 DEGREES = 10.0  # of freedom of the base: tails heavier than any posterior's in z
 SPLINE_KNOTS = 8
 SPLINE_RANGE = 4.0
@@ -32,7 +34,7 @@ def make_flow(
     Source: Papamakarios et al. (2017), arXiv 1705.07057; Durkan et al. (2019), arXiv
         1906.04032.
     """
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with lenient_promotion():
         base = StudentT(DEGREES, jnp.zeros(dimension), jnp.ones(dimension))
         return masked_autoregressive_flow(
             key,

@@ -14,6 +14,7 @@ from jsbi.compress import StabilisedMLP
 from jsbi.estimate.estimator import PosteriorEstimator
 from jsbi.estimate.flow import make_flow
 from jsbi.estimate.restrict import Region
+from jsbi.promotion import lenient_promotion
 from jsbi.simulate import Simulator, fast_poisson_counts
 
 CHUNK = 100  # steps between two looks at the progress
@@ -40,7 +41,9 @@ def simulate_region(
     return _simulate(key, simulator, region, number)
 
 
-def _simulate(key, simulator, region, number):
+def _simulate(
+    key: Array, simulator: Simulator, region: Region, number: int
+) -> tuple[Array, Array]:
     key_z, key_noise = jax.random.split(key)
     z = jax.vmap(region.sample)(jax.random.split(key_z, number))
     expected = jax.vmap(simulator.expected_counts)(z)
@@ -100,7 +103,15 @@ def train(
 
 
 @eqx.filter_jit
-def _train_chunk(key, estimator, state, simulator, rate, steps, batch):
+def _train_chunk(
+    key: Array,
+    estimator: PosteriorEstimator,
+    state: Any,
+    simulator: Simulator,
+    rate: float,
+    steps: int,
+    batch: int,
+) -> tuple[Any, Any, Array]:
     moving, fixed = trainable(estimator)
     optimizer = make_optimizer(rate, steps)
 
@@ -111,7 +122,7 @@ def _train_chunk(key, estimator, state, simulator, rate, steps, batch):
     def step(carry, key):
         moving, state = carry
         z, counts = _simulate(key, simulator, estimator.region, batch)
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        with lenient_promotion():
             value, gradient = jax.value_and_grad(loss)(moving, z, counts)
             updates, state = optimizer.update(gradient, state, moving)
         return (optax.apply_updates(moving, updates), state), value

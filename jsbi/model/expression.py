@@ -10,6 +10,7 @@ import numpy as np
 
 from jsbi.instrument import EnergyGrid
 from jsbi.model.component import Component, Multiplicative, Parameter, SpectralModel
+from jsbi.model.photoelectric import read_abundances
 from jsbi.model.registry import find_component, suggest
 
 Tree = tuple  # ("+", left, right), ("*", left, right) or ("component", label)
@@ -148,7 +149,7 @@ class ExpressionModel(eqx.Module):
         self._tree = parser.parse()
         self._components = tuple(parser.components.items())
         _is_additive(self._tree, parser.components)
-        self._build({})  # refuses an unknown abundance table here, not under jit
+        read_abundances(abundances)  # refuses an unknown table
 
     @property
     def parameters(self) -> dict[str, Parameter]:

@@ -132,7 +132,7 @@ def test_float32_suffices(case, grid):
             double = ABSORBERS[name](column, abundances)(EnergyGrid(edges))
         seen = away & (np.asarray(double) > 1e-6)
         ratio = np.asarray(single, float)[seen] / np.asarray(double)[seen]
-        # Among resonances a bin is the difference of two integrals, with their rounding.
+        # Among resonances a bin is the difference of two rounded integrals.
         limit = np.where(among_resonances(name, edges)[seen], 3e-4, 1e-4)
         assert np.all(np.abs(ratio - 1) < limit)
 

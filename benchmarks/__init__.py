@@ -1,0 +1,1 @@
+"""Measurements of speed and accuracy; run one as `python -m benchmarks.NAME`."""
