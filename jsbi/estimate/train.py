@@ -29,7 +29,7 @@ def make_estimator(
     dimension = simulator.prior.dimension
     features = max(8, 2 * dimension)
     compressor = StabilisedMLP(key_network, example, features=features)
-    flow = make_flow(key_flow, dimension, features, layers=4, width=48)
+    flow = make_flow(key_flow, dimension, features)
     return PosteriorEstimator(compressor, flow, region)
 
 

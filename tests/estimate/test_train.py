@@ -88,7 +88,7 @@ def test_adapting_mends_a_poor_flow():
         jnp.asarray(mean + 1.5 * sd, jnp.float32),
         jnp.asarray(np.diag(2.5 * sd), jnp.float32),
     )
-    flow = make_flow(jax.random.key(0), 2, 8, layers=4, width=48)
+    flow = make_flow(jax.random.key(0), 2, 8)
     poor = FlowProposal(flow, jnp.zeros(8), region)
     before = draw_from_flow(jax.random.key(1), target, poor)
     better = adapt(jax.random.key(2), poor, before)
