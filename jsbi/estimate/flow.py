@@ -27,8 +27,8 @@ def make_flow(
 
     Eight affine layers reach ten thousand effective draws in two thirds of the time of
     four spline layers, with the same efficiency, since they compile and train faster;
-    coupling layers are in between (`python -m benchmarks.flows`). The base's heavy tails
-    remain for importance sampling.
+    coupling layers are in between (`python -m benchmarks.flows`). The base's heavy
+    tails remain for importance sampling.
 
     Args:
         key: Random key of the weights.
