@@ -9,7 +9,7 @@ import pytest
 
 import jsbi
 
-LOWEST = ("types", "posterior", "store", "weights", "progress")
+LOWEST = ("posterior", "store", "weights", "progress", "promotion")
 ABOVE = ("data", "instrument", "model", "simulate", "compress", "estimate")
 ABOVE += ("baseline", "correct", "diagnose", "plot", "api", "config", "output", "demo")
 ABOVE += ("__version__", "cli")  # a name of `jsbi/__init__`, which imports the API

@@ -1,0 +1,90 @@
+"""The order of the rungs, their gates and their bookkeeping."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jsbi.api import best_rung, climb
+from jsbi.baseline import Modes
+from jsbi.correct import MixtureDraws, ladder, mixture_rung
+from jsbi.progress import Progress
+from tests.targets import grid_answer, landscape_target, power_law_target, two_modes
+
+pytestmark = pytest.mark.usefixtures("reused_keys")
+
+
+def take(target, method="auto", enough=1000.0):
+    return climb(
+        jax.random.key(0),
+        target,
+        method=method,
+        enough=enough,
+        most=20_000,
+        log_perfect=0.0,
+        progress=Progress(False),
+    )
+
+
+def names(rungs):
+    return [rung.record["rung"] for rung in rungs]
+
+
+@pytest.mark.network
+def test_a_refused_rung_leads_to_the_next_and_all_are_told(monkeypatch):
+    target = power_law_target()
+    monkeypatch.setattr(ladder, "ACCEPTED_EFFICIENCY", 2.0)
+    monkeypatch.setattr(ladder, "TRAINING_STEPS", 200)
+    rungs = take(target)
+    assert names(rungs) == ["mixture", "network", "nuts"]
+    assert [rung.passed for rung in rungs] == [False, False, True]
+    chosen = best_rung(rungs).posterior
+    _, mean, sd = grid_answer(target)
+    error = 5 / np.sqrt(chosen.effective_draws)
+    assert chosen.method == "nuts"
+    assert np.all(np.abs(chosen.z.mean(0) - mean) / sd < error)
+
+
+def test_the_first_rung_that_passes_is_the_last():
+    assert names(take(power_law_target())) == ["mixture"]
+
+
+@pytest.mark.network
+def test_sbi_never_uses_the_mixture():
+    assert names(take(power_law_target(), "sbi")) == ["network"]
+
+
+def test_without_a_rung_that_passes_the_most_effective_is_kept():
+    (rung,) = take(power_law_target())
+    failed = dataclasses.replace(rung, record=rung.record | {"passed": False})
+    fewer = dataclasses.replace(failed.posterior, effective_draws=3.0)
+    poor = dataclasses.replace(failed, posterior=fewer)
+    assert best_rung([failed, poor]) is failed
+
+
+def test_a_mode_that_one_fit_found_is_a_doubt():
+    target = landscape_target(two_modes)
+    rung = mixture_rung(
+        jax.random.key(0),
+        target,
+        enough=500.0,
+        log_perfect=0.0,
+        progress=Progress(False),
+    )
+    assert rung.doubts == ()
+    assert rung.record["modes"] == 2
+    modes = Modes(
+        z=np.zeros((2, 2)),
+        covariance=np.tile(np.eye(2), (2, 1, 1)),
+        log_posterior=np.array([0.0, -1.0]),
+        log_mass=np.array([0.0, -1.0]),
+        hits=np.array([63, 1]),
+        starts=64,
+    )
+    quiet = MixtureDraws(np.zeros((1, 2)), np.array([-5.0]), np.zeros(1), 1)
+    assert "1 of 2 modes" in ladder._doubts(modes, quiet, target)[0]
+    better = dataclasses.replace(quiet, log_likelihood=np.array([5.0]))
+    assert "better than every fit" in ladder._doubts(modes, better, target)[1]
+    light = dataclasses.replace(modes, log_mass=np.array([0.0, -9.0]))
+    assert ladder._doubts(light, quiet, target) == ()
