@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -20,6 +20,7 @@ from jsbi.posterior import Posterior, Report
 from jsbi.progress import Progress
 from jsbi.simulate import Prior, Simulator, Target
 
+PHASES = ("total", "compile", "train", "adapt", "draw")
 METHODS = ("auto", "sbi", "nuts", "nested")
 _PACKAGES = (
     "jsbi",
@@ -35,7 +36,7 @@ _PACKAGES = (
 
 def infer(
     key: Key[Array, ""],
-    observation: Observation | tuple[Observation, ...],
+    observation: Observation | Sequence[Observation],
     model: Callable[..., Any],
     prior: Prior,
     *,
@@ -67,13 +68,10 @@ def infer(
     Raises:
         ValueError: If parameters and priors do not match, or the method is unknown.
     """
-    if method not in METHODS:
-        raise ValueError(f"Unknown method {method!r}. {suggest(method, list(METHODS))}")
-    if method == "nested":
-        raise ValueError('Method "nested" is not available yet; "nuts" and "sbi" are.')
-    if draws < 1:
-        raise ValueError(f"`draws` must be positive; got {draws}.")
-    observations = observation if isinstance(observation, tuple) else (observation,)
+    observations = (
+        (observation,) if isinstance(observation, Observation) else tuple(observation)
+    )
+    check_choices(method, draws)
     check_parameters(model, prior)
     bars = Progress(progress)
     with bars.running():
@@ -88,11 +86,14 @@ def infer(
             progress=bars,
         )
         posterior = best_rung(rungs).posterior
-        misfit = goodness(target, posterior)
-    return dataclasses.replace(
-        posterior,
-        report=_report(target, model, rungs, posterior, misfit, bars, draws, seed),
+        report = _report(target, rungs, draws, _notes(observations, rungs))
+    report = dataclasses.replace(
+        report,
+        model=getattr(model, "expression", getattr(model, "__name__", repr(model))),
+        seconds=dict.fromkeys(PHASES, 0.0) | bars.spent,
+        seed=seed,
     )
+    return dataclasses.replace(posterior, report=report)
 
 
 def make_target(
@@ -123,7 +124,9 @@ def climb(
     rungs: list[Rung] = []
 
     def seed() -> Posterior | None:
-        return best_rung(rungs).posterior if rungs else None
+        """Earlier draws, unless they may have missed a mode."""
+        sound = [rung for rung in rungs if not rung.doubts]
+        return best_rung(sound).posterior if sound else None
 
     if method == "auto":
         rungs.append(
@@ -149,11 +152,11 @@ def climb(
 
 
 def best_rung(rungs: list[Rung]) -> Rung:
-    """The last rung that passed, else the one with the most effective draws."""
+    """The last rung that passed, else the soundest with the most effective draws."""
     passed = [rung for rung in rungs if rung.passed]
     if passed:
         return passed[-1]
-    return max(rungs, key=lambda rung: rung.posterior.effective_draws)
+    return max(rungs, key=lambda r: (r.sound, r.posterior.effective_draws))
 
 
 def goodness(target: Target, posterior: Posterior) -> tuple[float, float, float]:
@@ -164,29 +167,32 @@ def goodness(target: Target, posterior: Posterior) -> tuple[float, float, float]
     return -2 * float(posterior.log_likelihood[best]), *cstat_moments(expected)
 
 
+def _notes(observations: tuple[Observation, ...], rungs: list[Rung]) -> tuple[str, ...]:
+    """What the weights cannot tell: doubts of any rung, data that are not Poisson."""
+    doubts = [doubt for rung in rungs for doubt in rung.doubts]
+    net = [
+        f"{each.name} is background-subtracted, so that its counts are not Poisson."
+        for each in observations
+        if each.net
+    ]
+    return (*doubts, *net)
+
+
 def _report(
-    target: Target,
-    model: Callable[..., Any],
-    rungs: list[Rung],
-    posterior: Posterior,
-    misfit: tuple[float, float, float],
-    bars: Progress,
-    draws: int,
-    seed: int | None,
+    target: Target, rungs: list[Rung], draws: int, notes: tuple[str, ...]
 ) -> Report:
-    cstat, expected, sd = misfit
-    chosen = best_rung(rungs)
+    posterior = best_rung(rungs).posterior
+    cstat, expected, sd = goodness(target, posterior)
     verdict, reasons = judge(
         posterior,
         enough=0.0 if posterior.method == "nuts" else float(draws),
         cstat=cstat,
         expected=expected,
         sd=sd,
-        notes=chosen.doubts,
+        notes=notes,
     )
     device = jax.devices()[0]
     return Report(
-        model=getattr(model, "expression", getattr(model, "__name__", repr(model))),
         rungs=tuple(rung.record for rung in rungs),
         cstat=cstat,
         cstat_expected=expected,
@@ -196,25 +202,46 @@ def _report(
         reasons=reasons,
         simulations=sum(rung.record.get("simulations", 0) for rung in rungs),
         likelihood_evaluations=target.evaluations,
-        seconds=dict(bars.spent),
-        seed=seed,
         versions={name: metadata.version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
         device=f"{device.platform}: {device.device_kind}",
     )
 
 
-def check_parameters(model: Callable[..., Any], prior: Prior) -> None:
-    """Check that model and prior name the same parameters.
+def check_choices(method: str, draws: int) -> None:
+    """Check the method and the number of draws.
 
     Raises:
-        ValueError: If a parameter has no prior or value, or a prior no parameter.
+        ValueError: If the method is unknown or not available, or there are no draws.
+    """
+    if method not in METHODS:
+        raise ValueError(f"Unknown method {method!r}. {suggest(method, list(METHODS))}")
+    if method == "nested":
+        raise ValueError('Method "nested" is not available yet; "nuts" and "sbi" are.')
+    if draws < 1:
+        raise ValueError(f"`draws` must be positive; got {draws}.")
+
+
+def check_parameters(model: Callable[..., Any], prior: Prior) -> None:
+    """Check that model and prior name the same parameters, in their allowed ranges.
+
+    Raises:
+        ValueError: If a parameter has no prior or value, or a prior no parameter; if
+            the model is no spectral model; if a prior reaches outside XSPEC's hard
+            limits of its parameter.
     """
     if isinstance(model, ExpressionModel):
         known = needed = list(model.parameters)
+        if not model.additive:
+            raise ValueError(
+                f"A model needs at least one additive component; {model.expression!r} "
+                "has none, so that it gives no photons."
+            )
     else:
         signature = inspect.signature(model).parameters.values()
-        if any(each.kind is each.VAR_KEYWORD for each in signature):
+        if any(
+            each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL) for each in signature
+        ):
             return
         known = [each.name for each in signature]
         needed = [each.name for each in signature if each.default is each.empty]
@@ -230,6 +257,28 @@ def check_parameters(model: Callable[..., Any], prior: Prior) -> None:
             f"Every parameter needs a prior or a value; {', '.join(missing)} "
             f"{'has' if len(missing) == 1 else 'have'} none."
         )
+    if isinstance(model, ExpressionModel):
+        for name, ends in prior.reach().items():
+            check_limits(model, name, *ends)
+
+
+def check_limits(model: ExpressionModel, name: str, *values: float) -> None:
+    """Check values of a parameter against XSPEC's hard limits.
+
+    Raises:
+        ValueError: If one lies outside.
+    """
+    parameter = model.parameters[name]
+    for value in values:
+        # A part in a million is rounding.
+        slack = 1e-6 * abs(value)
+        if not parameter.low - slack <= value <= parameter.high + slack:
+            raise ValueError(
+                f"{name!r} must be between {parameter.low:g} and {parameter.high:g} "
+                f"{parameter.unit}".rstrip()
+                + f"; its prior or value reaches {value:g}. Restrict it with uniform, "
+                "loguniform or truncated_normal."
+            )
 
 
 def simulate(

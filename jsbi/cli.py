@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from jsbi import __version__
-from jsbi.api import METHODS, infer, simulate
+from jsbi.api import METHODS, check_choices, infer, make_target, simulate
 from jsbi.config import Config, read_config
-from jsbi.data import describe, write_spectrum
+from jsbi.data import describe, write_arf, write_response, write_spectrum
 from jsbi.demo import make_example, write_example
 from jsbi.diagnose import compare
 from jsbi.model import COMPONENTS, SpectralModel
-from jsbi.output import prepare_folder, write_results
+from jsbi.output import check_folder, write_results
 from jsbi.posterior import Posterior
 from jsbi.store import read_header
 
-USAGE_ERROR, NOT_TRUSTED = 2, 3
+USAGE_ERROR, NOT_TRUSTED, INTERRUPTED = 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,12 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, OSError) as error:
+    except np.linalg.LinAlgError:
+        raise  # a ValueError, but not the user's
+    except ValueError as error:
         print(f"jsbi: error: {error}", file=sys.stderr)
-        return USAGE_ERROR
+    except OSError as error:
+        known = error.filename is not None and error.strerror is not None
+        text = f"{error.filename}: {error.strerror}" if known else error
+        print(f"jsbi: error: {text}", file=sys.stderr)
     except KeyboardInterrupt:
         print("jsbi: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+    return USAGE_ERROR
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,10 +89,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _fit(options: argparse.Namespace) -> int:
     config = read_config(options.config)
-    (observation,) = config.read_observations()
-    seed = config.seed if options.seed is None else options.seed
+    seed = _seed(options, config)
     draws = config.draws if options.draws is None else options.draws
     method = options.method or config.method
+    check_choices(method, draws)
+    (observation,) = config.read_observations()
+    make_target((observation,), config.model, config.prior)
+    folder = check_folder(options.out or Path(options.config).stem + "-fit")
     print(observation)
     print(f"model {config.model.expression}, abundances {config.model.abundances}")
     if options.dry_run:
@@ -93,7 +103,6 @@ def _fit(options: argparse.Namespace) -> int:
             f"{method}, {draws} draws, seed {seed}: all input is good; nothing was run"
         )
         return 0
-    folder = prepare_folder(options.out or Path(options.config).stem + "-fit")
     posterior = infer(
         jax.random.key(seed),
         observation,
@@ -118,7 +127,7 @@ def _fit(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     folder = Path(options.out)
     observation, config = make_example(folder)
-    prepare_folder(folder)
+    check_folder(folder)
     print(f"{config.model.expression} on {observation}")
     keys = jax.random.split(jax.random.key(options.seed))
     posterior, reference = (
@@ -133,8 +142,7 @@ def _demo(options: argparse.Namespace) -> int:
         )
         for key, method in zip(keys, ("sbi", "nuts"), strict=True)
     )
-    files = write_example(observation, config)
-    files += write_results(
+    files = write_results(
         folder,
         posterior,
         observation,
@@ -145,6 +153,7 @@ def _demo(options: argparse.Namespace) -> int:
         reference=reference,
         truth=config.truth,
     )
+    files += write_example(observation, config)
     print(compare(posterior, reference, config.truth))
     return _finish(posterior, files)
 
@@ -160,6 +169,13 @@ def _finish(posterior: Posterior, files: list[Path]) -> int:
     return NOT_TRUSTED if report.verdict == "not trusted" else 0
 
 
+def _seed(options: argparse.Namespace, config: Config) -> int:
+    seed = config.seed if options.seed is None else options.seed
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"The seed must be from 0 to 2^63 - 1; got {seed}.")
+    return seed
+
+
 def _simulate(options: argparse.Namespace) -> int:
     config = read_config(options.config)
     missing = [name for name in config.model.parameters if name not in config.truth]
@@ -168,11 +184,18 @@ def _simulate(options: argparse.Namespace) -> int:
             f"{options.config}: [truth] must give every parameter to simulate; "
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
         )
-    (observation,) = config.read_observations()
-    seed = config.seed if options.seed is None else options.seed
-    fake = simulate(jax.random.key(seed), observation, config.model, config.truth)
-    write_spectrum(options.out, fake)
-    print(f"{fake}\n{options.out}")
+    path = Path(options.out)
+    check_folder(path.parent)
+    # The whole spectrum is simulated: the energy range of the fit is for the fit.
+    (observation,) = config.read_observations(energy=None)
+    key = jax.random.key(_seed(options, config))
+    fake = simulate(key, observation, config.model, config.truth)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path, path.with_suffix(".rmf"), path.with_suffix(".arf")]
+    write_spectrum(path, fake, response=files[1].name, arf=files[2].name)
+    write_response(files[1], observation.response)
+    write_arf(files[2], observation.response)
+    print(fake, *(f"  {file}" for file in files), sep="\n")
     return 0
 
 

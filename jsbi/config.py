@@ -1,12 +1,13 @@
 """The TOML file of the shell as a typed object, with errors that name the key."""
 
+import dataclasses
 import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsbi.api import METHODS, check_parameters
+from jsbi.api import check_choices, check_limits, check_parameters
 from jsbi.data import Observation, read_observation
 from jsbi.model import ExpressionModel, spectral_model, suggest
 from jsbi.simulate import (
@@ -59,6 +60,7 @@ class Config:
         path: The file; the spectra's names are relative to its folder.
         model: The spectral model.
         prior: Priors, fixed values and ties.
+        names: What the spectra are called; empty for the names of their files.
         observations: Keyword arguments of `read_observation`, one set per spectrum.
         method: As in `infer`.
         seed: Seed of the random key.
@@ -69,20 +71,28 @@ class Config:
     path: Path
     model: ExpressionModel
     prior: Prior
+    names: tuple[str, ...]
     observations: tuple[dict[str, Any], ...]
     method: str
     seed: int
     draws: int
     truth: dict[str, float]
 
-    def read_observations(self) -> tuple[Observation, ...]:
+    def read_observations(self, **changes: Any) -> tuple[Observation, ...]:
         """Read the spectra with their responses.
+
+        Args:
+            changes: Arguments of `read_observation` that replace those of the file.
 
         Raises:
             ValueError: If a file is damaged or does not fit the others.
             OSError: If a file is missing.
         """
-        return tuple(read_observation(**arguments) for arguments in self.observations)
+        found = (read_observation(**each | changes) for each in self.observations)
+        return tuple(
+            dataclasses.replace(each, name=name or each.name)
+            for name, each in zip(self.names, found, strict=True)
+        )
 
 
 def read_config(path: str | os.PathLike) -> Config:
@@ -129,16 +139,17 @@ def _config(path: Path, table: dict[str, Any]) -> Config:
     prior = _prior(_typed(table["prior"], dict, "prior"))
     check_parameters(model, prior)
     method = _typed(table.get("method", "auto"), str, "method")
-    if method not in METHODS:
-        raise ValueError(f"Unknown method {method!r}. {suggest(method, list(METHODS))}")
     draws = _typed(table.get("draws", 10_000), int, "draws")
-    if draws < 1:
-        raise ValueError(f"`draws` must be positive; got {draws}.")
+    check_choices(method, draws)
+    tables = _observations(table["observation"])
     return Config(
         path=path,
         model=model,
         prior=prior,
-        observations=_observations(path.parent, table["observation"]),
+        names=tuple(
+            _typed(each.get("name", ""), str, "observation.name") for each in tables
+        ),
+        observations=tuple(_observation(path.parent, each) for each in tables),
         method=method,
         seed=_typed(table.get("seed", 0), int, "seed"),
         draws=draws,
@@ -159,7 +170,7 @@ def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> No
             raise ValueError(f"Unknown key `{where}{key}`. {suggest(key, list(known))}")
 
 
-def _observations(folder: Path, tables: Any) -> tuple[dict[str, Any], ...]:
+def _observations(tables: Any) -> list[dict[str, Any]]:
     if isinstance(tables, dict):
         tables = [tables]
     if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
@@ -169,7 +180,7 @@ def _observations(folder: Path, tables: Any) -> tuple[dict[str, Any], ...]:
             f"One [[observation]] is needed; got {len(tables)}. Joint fits are in the "
             "Python interface: give `infer` a tuple of observations."
         )
-    return tuple(_observation(folder, table) for table in tables)
+    return tables
 
 
 def _observation(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
@@ -181,6 +192,13 @@ def _observation(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
         if key in arguments:
             name = _typed(arguments[key], str, f"observation.{key}")
             arguments[key] = name if name.lower() == "none" else str(folder / name)
+    if not isinstance(arguments.get("group", "none"), str | dict):
+        raise ValueError(
+            "`observation.group` must be a string or a table such as "
+            f"{{ min_counts = 20 }}; got {arguments['group']!r}."
+        )
+    if "row" in arguments:
+        _typed(arguments["row"], int, "observation.row")
     if "energy" in arguments:
         arguments["energy"] = _energy(arguments["energy"])
     return arguments
@@ -235,4 +253,5 @@ def _truth(model: ExpressionModel, table: dict[str, Any]) -> dict[str, float]:
             )
         if type(value) not in (int, float):
             raise ValueError(f"`truth.{name}` must be a number; got {value!r}.")
+        check_limits(model, name, float(value))
     return {name: float(value) for name, value in table.items()}

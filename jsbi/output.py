@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,24 +20,24 @@ from jsbi.simulate import Prior
 from jsbi.store import atomic_path
 
 
-def prepare_folder(path: str | os.PathLike) -> Path:
-    """Make a folder and check that files can be written into it.
+def check_folder(path: str | os.PathLike) -> Path:
+    """Check, before long work, that a folder can be written or made; leave no trace.
 
     Raises:
-        OSError: If they cannot.
+        OSError: If it cannot.
     """
     folder = Path(path)
+    nearest = folder
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / "test") as temporary:
-            temporary.write_bytes(b"")
-        (folder / "test").unlink()
+        with tempfile.TemporaryFile(dir=nearest):
+            return folder
     except OSError as error:
         raise OSError(
             f"Cannot write into {folder}: {error.strerror}. Choose another folder with "
             "--out."
         ) from None
-    return folder
 
 
 def summarise(posterior: Posterior) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def write_results(
     """Write the files of a fit, each whole or not at all.
 
     Args:
-        folder: An existing folder.
+        folder: Made if it does not exist.
         posterior: A judged posterior.
         observation: What was fitted.
         model: The model.
@@ -105,19 +106,23 @@ def write_results(
     Returns: The files. Figures are left out where the extra `plot` is not installed.
     """
     kept = posterior.resampled_rows(jax.random.key(seed), rows)
-    files = {
+    folder.mkdir(parents=True, exist_ok=True)
+    posterior.save(folder / "posterior.jsbi")
+    tables = {
         "summary.json": json.dumps(summarise(posterior), indent=1).encode(),
         "posterior.csv": _csv(posterior, kept),
         "chain.fits": _chain(posterior, kept, model),
     }
-    files |= _figures(posterior, observation, model, prior, reference, truth)
-    written = []
+    written = [folder / "posterior.jsbi", *_write(folder, tables)]
+    figures = _figures(posterior, observation, model, prior, reference, truth)
+    return written + _write(folder, figures)
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> list[Path]:
     for name, content in files.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(content)
-        written.append(folder / name)
-    posterior.save(folder / "posterior.jsbi")
-    return [*written, folder / "posterior.jsbi"]
+    return [folder / name for name in files]
 
 
 def _csv(posterior: Posterior, rows: np.ndarray) -> bytes:

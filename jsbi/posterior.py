@@ -20,13 +20,21 @@ class Report:
 
     Attributes:
         rungs: What was tried, in order, with the numbers that decided.
-        cstat: C statistic at the highest-likelihood draw; its expectation and spread
-            for data drawn from that model follow.
-        verdict: "trusted", "usable" or "not trusted", for the `reasons`.
+        cstat: C statistic at the highest-likelihood draw.
+        cstat_expected: Its expectation for data drawn from that model.
+        cstat_sd: Its standard deviation for such data.
+        bins: Fit bins of all observations.
+        verdict: "trusted", "usable" or "not trusted".
+        reasons: A sentence for everything that speaks against "trusted".
+        simulations: Spectra simulated for training.
+        likelihood_evaluations: Evaluations of the exact likelihood, by all rungs.
+        versions: Of the packages that made it.
+        device: Where it was made.
+        model: The expression, or the name of the function.
         seconds: Wall-clock time, in all and by phase; phases exclude compilation.
+        seed: Seed of the random key, where it is known.
     """
 
-    model: str
     rungs: tuple[dict[str, Any], ...]
     cstat: float
     cstat_expected: float
@@ -36,10 +44,11 @@ class Report:
     reasons: tuple[str, ...]
     simulations: int
     likelihood_evaluations: int
-    seconds: dict[str, float]
-    seed: int | None
     versions: dict[str, str]
     device: str
+    model: str = ""
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    seed: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -59,6 +68,8 @@ class Posterior:
         method: The rung that made the draws.
         pareto_k: Shape of the tail of the weights; nan for chains.
         r_hat: Split R-hat of the worst parameter; nan for weighted draws.
+        proposed: Draws made, more than are kept where the model had no value at some;
+            0 for as many as are kept.
         report: How the draws were made; None before `infer` has judged them.
     """
 
@@ -73,6 +84,7 @@ class Posterior:
     method: str = ""
     pareto_k: float = math.nan
     r_hat: float = math.nan
+    proposed: int = 0
     report: Report | None = None
 
     @property
@@ -82,8 +94,8 @@ class Posterior:
 
     @property
     def efficiency(self) -> float:
-        """Effective draws per draw."""
-        return self.effective_draws / self.draws
+        """Effective draws per draw that was made."""
+        return self.effective_draws / max(self.proposed, self.draws)
 
     @property
     def weights(self) -> Float[np.ndarray, " draw"]:

@@ -95,6 +95,8 @@ def read_header(path: str | os.PathLike) -> dict[str, Any]:
             ) from None
     if not isinstance(full, dict):
         raise ValueError(f"{path} must be a file saved by jsbi; its header is {full}.")
+    if not {"kind", "header", "arrays"} <= full.keys():
+        raise ValueError(f"{path} must be a file saved by jsbi; it is another archive.")
     if full.get("format") != FORMAT:
         raise ValueError(
             f"{path} has format {full.get('format')}, and this version of jsbi reads "

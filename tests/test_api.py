@@ -1,5 +1,7 @@
 """The whole job through `infer`, against quadrature, on small problems."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -153,3 +155,63 @@ def test_parameters_without_a_prior_are_named(observation):
             model,
             jsbi.Prior({"index": jsbi.Uniform(0.0, 4.0)}),
         )
+
+
+def test_a_subtracted_spectrum_is_never_trusted_fully(observation):
+    net = dataclasses.replace(observation, net=True)
+    posterior = jsbi.infer(
+        jax.random.key(0), net, MODEL, PRIOR, draws=500, progress=False
+    )
+    assert posterior.report.verdict == "usable"
+    assert "background-subtracted" in posterior.report.reasons[0]
+
+
+def test_a_model_must_give_photons(observation):
+    with pytest.raises(ValueError, match="at least one additive component"):
+        jsbi.infer(
+            jax.random.key(0),
+            observation,
+            jsbi.spectral_model("tbabs"),
+            jsbi.Prior({"tbabs.nH": jsbi.Uniform(0.0, 1.0)}),
+        )
+
+    def model(nH):
+        return jsbi.TBabs(nH)
+
+    with pytest.raises(ValueError, match="got TBabs"):
+        jsbi.infer(
+            jax.random.key(0),
+            observation,
+            model,
+            jsbi.Prior({"nH": jsbi.Uniform(0.0, 1.0)}),
+            progress=False,
+        )
+
+
+@pytest.mark.parametrize(
+    ("marginal", "message"),
+    [
+        (jsbi.Uniform(-50.0, 4.0), "reaches -50"),
+        (jsbi.Normal(2.0, 3.0), "truncated_normal"),
+        (50.0, "reaches 50"),
+        ("-1e3*powerlaw.norm", "reaches -99"),
+    ],
+)
+def test_priors_stay_inside_the_hard_limits(observation, marginal, message):
+    prior = jsbi.Prior(
+        {
+            "powerlaw.PhoIndex": marginal,
+            "powerlaw.norm": jsbi.LogUniform(1e-4, 1e-1),
+        }
+    )
+    with pytest.raises(ValueError, match=message):
+        jsbi.infer(
+            jax.random.key(0), observation, jsbi.spectral_model("powerlaw"), prior
+        )
+
+
+def test_observations_may_come_in_a_list(observation):
+    posterior = jsbi.infer(
+        jax.random.key(0), [observation], MODEL, PRIOR, draws=300, progress=False
+    )
+    assert posterior.report.bins == 60

@@ -73,9 +73,6 @@ def fitted(tmp_path_factory):
     (folder / "fit.toml").write_text(CONFIG)
     arguments = [str(folder / "fit.toml"), "--out", str(folder / "test.pha")]
     assert main(["simulate", *arguments]) == 0
-    with fits.open(folder / "test.pha", mode="update") as file:
-        file["SPECTRUM"].header["RESPFILE"] = "t.rmf"
-        file["SPECTRUM"].header["ANCRFILE"] = "t.arf"
     status = main(["fit", str(folder / "fit.toml"), "--out", str(folder / "out")])
     return folder, status
 
@@ -204,6 +201,28 @@ BROKEN = {
     "method": ("seed", 'method = "mcmc"\nseed', "Unknown method 'mcmc'"),
     "not TOML": ("seed = 3", "seed = = 3", "not valid TOML"),
     "draws": ("draws = 1500", "draws = 0", "`draws` must be positive"),
+    "seed": ("seed = 3", "seed = -1", "The seed must be from 0"),
+    "group": ("energy", "group = 20\nenergy", "`observation.group` must be"),
+    "kind of a group": ("energy", 'group = { snr = "x" }\nenergy', "finite number"),
+    "row": ("energy", 'row = "a"\nenergy', "`observation.row` must be an integer"),
+    "no photons": ("tbabs*powerlaw", "tbabs", "at least one additive component"),
+    "fixed outside limits": (
+        '"tbabs.nH" = 0.1\n"powerlaw.P',
+        '"tbabs.nH" = -0.1\n"powerlaw.P',
+        "between 0 and",
+    ),  # noqa: E501
+    "prior outside limits": ("[0.0, 4.0]", "[-50.0, 4.0]", "reaches -50"),
+    "truth outside limits": (
+        '"powerlaw.norm" = 1.2e-2',
+        '"powerlaw.norm" = -1.0',
+        "reaches -1",
+    ),  # noqa: E501
+    "too small for float32": ("[1e-4, 1e-1]", "[1e-50, 1e-1]", "float32 can hold"),
+    "tie to itself": (
+        '"tbabs.nH" = 0.1\n"powerlaw.P',
+        '"tbabs.nH" = "tbabs.nH"\n"powerlaw.P',
+        "itself tied",
+    ),  # noqa: E501
     "kind of a value": ("seed = 3", 'seed = "x"', "`seed` must be an integer"),
 }
 
@@ -291,6 +310,25 @@ def test_simulating_needs_the_whole_truth(folder, capsys):
         capsys, "simulate", folder / "fit.toml", "--out", folder / "f.pha"
     )
     assert "tbabs.nH, powerlaw.PhoIndex are missing" in message
+
+
+def test_files_of_the_output_folder_stay(fitted):
+    """Checking that the folder can be written must not touch what is in it."""
+    folder, _ = fitted
+    (folder / "kept").mkdir()
+    (folder / "kept" / "test").write_text("mine")
+    main(["fit", str(folder / "fit.toml"), "--out", str(folder / "kept")])
+    assert (folder / "kept" / "test").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--draws", "0"], ["--method", "nested"], ["--seed", "-1"]]
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_options_are_checked_before_anything_is_made(folder, capsys, arguments, dry):
+    out = folder / "out"
+    refused(capsys, "fit", folder / "fit.toml", "--out", out, *arguments, *dry)
+    assert not out.exists()
 
 
 def test_wrong_usage_is_status_2():

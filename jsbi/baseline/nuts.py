@@ -28,7 +28,7 @@ def sample_nuts(
     draws: int = 1000,
     warmup: int = 500,
     tick: Callable[[int], Any] = lambda steps: None,
-) -> Posterior:
+) -> tuple[Posterior, int]:
     """Sample with the No-U-Turn sampler, several chains side by side.
 
     Step size and a dense mass matrix are adapted per chain by Stan's windows.
@@ -43,7 +43,7 @@ def sample_nuts(
         tick: Called with the number of steps after each part of the work.
 
     Returns: Equal-weight draws of all chains, with R-hat and the effective draws of the
-        worst parameter. The evidence is nan.
+        worst parameter, evidence nan; and the number of divergent transitions.
 
     Source: Hoffman & Gelman (2014), JMLR 15, 1593; Betancourt (2017), arXiv 1701.02434.
     """
@@ -60,9 +60,9 @@ def sample_nuts(
     )
     evaluations = int(steps)
     tick(warmup)
-    positions = []
+    positions, divergent = [], 0
     for key_chunk in jax.random.split(key_run, math.ceil(draws / CHUNK)):
-        state, (position, steps) = _run(
+        state, (position, steps, diverged) = _run(
             jax.random.split(key_chunk, chains),
             target.simulator,
             target.counts,
@@ -71,9 +71,10 @@ def sample_nuts(
         )
         positions.append(np.asarray(position, np.float64))
         evaluations += int(steps.sum())
+        divergent += int(diverged.sum())
         tick(CHUNK)
     target.evaluations += evaluations
-    return _posterior(target, np.concatenate(positions, axis=1))
+    return _posterior(target, np.concatenate(positions, axis=1)), divergent
 
 
 def _posterior(
@@ -127,14 +128,18 @@ def _warm(
 @eqx.filter_jit
 def _run(
     keys: Array, simulator: Simulator, counts: Array, state: Any, tuning: Any
-) -> tuple[Any, tuple[Array, Array]]:
+) -> tuple[Any, tuple[Array, Array, Array]]:
     def run(key, state, tuning):
         kernel = blackjax.nuts(lambda z: simulator.log_posterior(z, counts), **tuning)
 
         def step(state, key):
             moved: Any = kernel.step(key, state)
             state, info = moved
-            return state, (state.position, info.num_integration_steps)
+            return state, (
+                state.position,
+                info.num_integration_steps,
+                info.is_divergent,
+            )
 
         return jax.lax.scan(step, state, jax.random.split(key, CHUNK))
 

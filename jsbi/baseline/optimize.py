@@ -113,13 +113,14 @@ def _fit(
 
 
 def _distinct(ends: np.ndarray, hessian: np.ndarray, density: np.ndarray) -> Modes:
-    """Cluster the ends of the fits: within two widths of a better one is the same."""
+    """Cluster the ends of the fits around the best of them.
+
+    An end is a mode of its own if no better one is near, in units of the better one's
+    width: 3 widths in five dimensions.
+    """
     finite = np.isfinite(density) & np.isfinite(hessian).all((1, 2))
-    if not finite.any():
-        raise ValueError(
-            "The likelihood must be positive somewhere in the prior, but no fit found "
-            "such a point. Does the prior allow model counts where counts were seen?"
-        )
+    finite &= np.isfinite(ends).all(1)
+    _insist(finite)
     ends, hessian, density = ends[finite], hessian[finite], density[finite]
     kept, hits = [], []
     for row in np.argsort(-density):
@@ -133,7 +134,9 @@ def _distinct(ends: np.ndarray, hessian: np.ndarray, density: np.ndarray) -> Mod
             hits.append(1)
     covariance = np.linalg.inv(hessian[kept])
     log_mass = density[kept] + 0.5 * np.linalg.slogdet(covariance)[1]
-    seen = log_mass > log_mass.max() + LEAST_LOG_MASS
+    weighed = np.isfinite(log_mass)
+    _insist(weighed)
+    seen = weighed & (log_mass > log_mass[weighed].max() + LEAST_LOG_MASS)
     return Modes(
         ends[kept][seen],
         covariance[seen],
@@ -142,3 +145,11 @@ def _distinct(ends: np.ndarray, hessian: np.ndarray, density: np.ndarray) -> Mod
         np.asarray(hits)[seen],
         len(finite),
     )
+
+
+def _insist(found: np.ndarray) -> None:
+    if not found.any():
+        raise ValueError(
+            "The likelihood must be positive somewhere in the prior, but no fit found "
+            "such a point. Does the prior allow model counts where counts were seen?"
+        )

@@ -21,7 +21,7 @@ from jsbi.simulate import Target
 from jsbi.weights import temper
 
 BATCH = 4096
-DEFENCE_SHARE = 0.2  # of the draws do not come from the flow
+DEFENCES = BATCH // 5  # draws of each batch that do not come from the flow
 STEPS = 400
 CHUNK = 100
 
@@ -83,9 +83,9 @@ class FlowDraws:
     @functools.cached_property
     def log_ratio(self) -> Float[np.ndarray, " draw"]:
         """Log of target over proposal, [draw]."""
-        share = math.log(DEFENCE_SHARE / len(self.defences))
+        share = math.log(DEFENCES / BATCH / len(self.defences))
         parts = [share + defence.log_prob(self.z) for defence in self.defences]
-        parts.append(math.log(1 - DEFENCE_SHARE) + self.log_flow)
+        parts.append(math.log1p(-DEFENCES / BATCH) + self.log_flow)
         return self.log_likelihood + self.log_prior - np.logaddexp.reduce(parts, axis=0)
 
 
@@ -117,8 +117,7 @@ def draw_from_flow(
         overall = defence.factor[0] @ defence.factor[0].T
         defence = repair(earlier.z, earlier.log_ratio, overall)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key_defence)))
-    number = int(DEFENCE_SHARE * BATCH)
-    z = np.concatenate([narrow[number:], defence.sample(generator, number)])
+    z = np.concatenate([narrow[DEFENCES:], defence.sample(generator, DEFENCES)])
     log_flow = np.asarray(_log_prob(proposal, jnp.asarray(z, target.counts.dtype)))
     draws = FlowDraws(
         z,

@@ -34,12 +34,15 @@ from jsbi.weights import effective_draws, log_evidence, pareto_k
 
 ACCEPTED_K = 0.7
 ACCEPTED_EFFICIENCY = 0.1
+MOST_LOST = 1e-3  # share of the draws at which the model may have no value
 # A refit costs as much as tens of thousands of draws of a cheap likelihood.
 REFIT_EFFICIENCY = 0.3
 REFITS = 4
 TRAINING_STEPS = 1000
 TRAINING_BATCH = 256
 CHAINS = 4
+LEAST_OF_CHAINS = 400.0  # effective draws
+MIXED_R_HAT, SOUND_R_HAT = 1.01, 1.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,13 @@ class Rung:
     posterior: Posterior
     record: dict[str, Any]
     doubts: tuple[str, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        """Whether the draws may represent the posterior, however few they are."""
+        if math.isnan(self.posterior.r_hat):
+            return self.posterior.pareto_k < ACCEPTED_K
+        return self.posterior.r_hat < SOUND_R_HAT
 
     @property
     def passed(self) -> bool:
@@ -92,12 +102,16 @@ def weighted_posterior(
         log_evidence_error=error,
         method=method,
         pareto_k=pareto_k(log_weight[kept]),
+        proposed=len(draws.z),
     )
 
 
 def _rung(
     posterior: Posterior, enough: float, doubts: tuple[str, ...] = (), **numbers: Any
 ) -> Rung:
+    lost = 1 - posterior.draws / posterior.proposed
+    if lost > MOST_LOST:
+        doubts += (f"The model has no likelihood at {100 * lost:.2g} % of the draws.",)
     passed = (
         not doubts
         and posterior.pareto_k < ACCEPTED_K
@@ -161,7 +175,12 @@ def mixture_rung(
     )
     doubts = _doubts(modes, draws, target)
     return _rung(
-        posterior, enough, doubts, modes=len(modes.z), hits=modes.hits.tolist()
+        posterior,
+        enough,
+        doubts,
+        modes=len(modes.z),
+        hits=modes.hits.tolist(),
+        rounds=draws.rounds,
     )
 
 
@@ -322,7 +341,7 @@ def nuts_rung(
     per_chain = max(1000, int(enough / CHAINS))
     warmup = 1000
     with progress.stage("nuts: sample", "sample", per_chain + warmup) as tick:
-        posterior = sample_nuts(
+        posterior, divergent = sample_nuts(
             key_run,
             target,
             start,
@@ -336,23 +355,28 @@ def nuts_rung(
         "draws": posterior.draws,
         "ess": posterior.effective_draws,
         "r_hat": posterior.r_hat,
-        "passed": posterior.r_hat < 1.01,
-        "doubts": [],
+        "divergent": divergent,
+        "passed": posterior.r_hat < MIXED_R_HAT
+        and posterior.effective_draws >= LEAST_OF_CHAINS
+        and not divergent,
+        "doubts": [f"{divergent} transitions of the chains diverged."]
+        * bool(divergent),
     }
-    return Rung(posterior, record)
+    return Rung(posterior, record, tuple(record["doubts"]))
 
 
 def _starts(
     key: Key[Array, ""], target: Target, seed: Posterior | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dispersed starts of the chains, and a guess of the covariance."""
-    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    key_rows, key_modes = jax.random.split(key)
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key_rows)))
     if seed is not None and seed.effective_draws > 5 * target.dimension:
         rows = generator.choice(seed.draws, CHAINS, p=seed.weights)
         return seed.z[rows], np.cov(seed.z.T, aweights=seed.weights).reshape(
             target.dimension, -1
         )
-    modes = find_modes(key, target)
+    modes = find_modes(key_modes, target)
     share = np.exp(modes.log_mass - modes.log_mass.max())
     rows = generator.choice(len(modes.z), CHAINS, p=share / share.sum())
     factor = np.linalg.cholesky(modes.covariance[rows])

@@ -227,35 +227,51 @@ def adaptive_mixture(
     *,
     enough: float,
     batch: int = 2048,
-    rounds: int = 16,
+    rounds: int = 24,
     tick: Callable[[int], Any] = lambda draws: None,
 ) -> MixtureDraws:
     """Draw, reweight exactly, refit; until enough draws are effective.
 
-    It also goes on, up to `rounds`, while the tail of the weights is heavy.
-
-    Every draw is weighted by the mixture of all proposals so far, in proportion to
-    their numbers of draws, so that none is wasted and weights stay bounded.
+    It also goes on, up to `rounds`, while the tail of the weights is heavy. Every draw
+    is weighted by the mixture of all proposals so far, in proportion to their numbers
+    of draws, so that none is wasted and weights stay bounded. A round is an eighth of
+    all earlier draws once that is more than a batch.
 
     Args:
         generator: Random generator.
         target: The posterior density.
         proposal: The first proposal.
         enough: Effective draws to stop at.
-        batch: Draws per round.
+        batch: Draws in each of the first rounds.
         rounds: The most rounds to make.
         tick: Called with the number of effective draws after each round.
 
     Source: Cornuet et al. (2012), Scandinavian Journal of Statistics 39, 798.
     """
-    proposals, draws, likelihoods = [proposal], [], []
+    proposals, sizes = [proposal], []
+    z = np.empty((0, target.dimension))
+    log_likelihood = np.empty(0)
+    density = np.empty((0, 0))  # of each draw under each proposal, in logarithm
     while True:
-        draws.append(proposals[-1].sample(generator, batch))
-        likelihoods.append(target.log_likelihood(draws[-1]))
-        z, log_likelihood = np.concatenate(draws), np.concatenate(likelihoods)
-        log_proposal = np.logaddexp.reduce(
-            [mixture.log_prob(z) for mixture in proposals], axis=0
-        ) - math.log(len(proposals))
+        sizes.append(max(batch, len(z) // 8))
+        new = proposals[-1].sample(generator, sizes[-1])
+        density = (
+            np.block(
+                [
+                    [
+                        density,
+                        np.array([each.log_prob(new) for each in proposals[:-1]]),
+                    ],
+                    [proposals[-1].log_prob(z), proposals[-1].log_prob(new)],
+                ]
+            )
+            if len(z)
+            else proposals[-1].log_prob(new)[None]
+        )
+        z = np.concatenate([z, new])
+        log_likelihood = np.concatenate([log_likelihood, target.log_likelihood(new)])
+        share = np.log(np.array(sizes) / len(z))
+        log_proposal = np.logaddexp.reduce(density + share[:, None], axis=0)
         log_ratio = log_likelihood + target.log_prior(z) - log_proposal
         effective = effective_draws(log_ratio)
         tick(int(effective))

@@ -173,12 +173,14 @@ def _nothing_inside(
 def _parse_choice(choice: str | Mapping[str, Any]) -> tuple[str, float]:
     """The one entry of a choice, checked."""
     unknown = f"`group` must be one of {CHOICES}; got {choice!r}."
-    if isinstance(choice, str) or len(choice) != 1:
+    if not isinstance(choice, Mapping) or len(choice) != 1:
         raise ValueError(unknown)
     ((name, number),) = choice.items()
     if name not in ("min_counts", "constant", "snr", "optimal"):
         raise ValueError(unknown)
     whole = name in ("min_counts", "constant")
+    if not isinstance(number, int | float) or not np.isfinite(number):
+        raise ValueError(f"`group` {name} must be a finite number; got {number!r}.")
     if not number > 0 or (whole and number != int(number)):
         kind = "a positive whole number" if whole else "positive"
         raise ValueError(f"`group` {name} must be {kind}; got {number!r}.")

@@ -169,6 +169,8 @@ class Observation:
         response: Response with one row per entry of `counts`.
         background: Background counts, where there are any.
         background_mode: What a fit does about the background.
+        net: A background has been subtracted from the counts, which are then not
+            Poisson.
 
     Raises:
         ValueError: If shapes disagree, nothing is kept, bins are out of order, or a
@@ -184,6 +186,7 @@ class Observation:
     response: Response
     background: Background | None = None
     background_mode: str = "ignore"
+    net: bool = False
 
     def __post_init__(self):
         detectors = self.response.detectors

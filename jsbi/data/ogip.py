@@ -73,6 +73,7 @@ def read_observation(
             response=folded,
             background=region,
             background_mode=background,
+            net=source.net,
         )
     except ValueError as error:
         raise ValueError(f"{source.path}: {error}") from error

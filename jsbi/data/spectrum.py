@@ -25,6 +25,7 @@ class Spectrum:
         flags: OGIP GROUPING, `None` where the file has none.
         good: QUALITY is 0.
         files: Values of RESPFILE, ANCRFILE and BACKFILE.
+        net: A background has been subtracted from the counts.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Spectrum:
     flags: np.ndarray | None
     good: np.ndarray
     files: dict[str, Any]
+    net: bool = False
 
 
 def read_spectrum(
@@ -97,6 +99,7 @@ def spectrum_in_table(
         files={
             key: _cell(table, key, row) for key in ("RESPFILE", "ANCRFILE", "BACKFILE")
         },
+        net=str(table.keyword("HDUCLAS2", "")).strip().upper() == "NET",
     )
 
 

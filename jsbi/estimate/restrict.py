@@ -72,9 +72,7 @@ def restrict_prior(key: Key[Array, ""], target: Target) -> Region:
         z = centre + normal @ factor.T
         log_proposal = -0.5 * (normal**2).sum(1) - np.log(np.diag(factor)).sum()
         log_prior = target.log_prior(z) + dimension / 2 * math.log(2 * math.pi)
-        # Extreme misfits would only slow the search for the power down.
-        log_likelihood = target.log_likelihood(z)
-        log_weight = POWER * log_likelihood + log_prior - log_proposal
+        log_weight = POWER * target.log_likelihood(z) + log_prior - log_proposal
         tempered = temper(log_weight, least)
         weight = np.exp(tempered)
         centre = weight @ z

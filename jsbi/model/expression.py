@@ -15,6 +15,7 @@ from jsbi.model.registry import find_component, suggest
 
 Tree = tuple  # ("+", left, right), ("*", left, right) or ("component", label)
 
+MOST_TOKENS = 500  # far above any model, far below what recursion can take
 _TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[-+*/()^]|\S)")
 
 
@@ -30,6 +31,11 @@ class _Parser:
         self.components: dict[str, type[Component]] = {}
 
     def parse(self) -> Tree:
+        if len(self.tokens) > MOST_TOKENS:
+            raise ValueError(
+                f"A model may have {MOST_TOKENS} words and signs; got "
+                f"{len(self.tokens)}. Is a whole file in its place?"
+            )
         tree = self.sum()
         if self.peek() is not None:
             self.fail(
@@ -136,10 +142,12 @@ class ExpressionModel(eqx.Module):
     Attributes:
         expression: The expression as written.
         abundances: The abundance table of all absorbers in it.
+        additive: Whether it gives photons, rather than a factor.
     """
 
     expression: str = eqx.field(static=True)
     abundances: str = eqx.field(static=True)
+    additive: bool = eqx.field(static=True)
     _tree: Tree = eqx.field(static=True)
     _components: tuple[tuple[str, type[Component]], ...] = eqx.field(static=True)
 
@@ -148,7 +156,7 @@ class ExpressionModel(eqx.Module):
         self.expression, self.abundances = expression, abundances
         self._tree = parser.parse()
         self._components = tuple(parser.components.items())
-        _is_additive(self._tree, parser.components)
+        self.additive = _is_additive(self._tree, parser.components)
         read_abundances(abundances)  # refuses an unknown table
 
     @property
@@ -202,7 +210,7 @@ def spectral_model(expression: str, *, abundances: str = "wilm") -> ExpressionMo
     Args:
         expression: Component names in any case, `+`, `*` and parentheses. A factor
             may stand directly before a parenthesis.
-        abundances: Abundance table of the absorbers, `wilm` or `angr`.
+        abundances: Abundance table of the absorbers, such as `wilm` or `angr`.
 
     Returns: A function of named parameters, `model(**{"tbabs.nH": 0.1, ...})`.
 
@@ -230,6 +238,9 @@ def evaluate(
 
     Returns: Photons / cm^2 / s in each bin of an additive expression, or the factor of
         each bin of a multiplicative one.
+
+    Raises:
+        ValueError: If the expression, a parameter's name or the edges are wrong.
     """
     model = spectral_model(expression, abundances=abundances)(**parameters)
     return np.asarray(_evaluate(model, EnergyGrid(energy_edges)))

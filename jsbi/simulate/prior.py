@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from jsbi.model import suggest
 
 Scalar = Float[Array, ""]
+REACH = 5.0  # standard deviations
 
 
 def _as_number(value: Any, what: str) -> float:
@@ -22,7 +23,24 @@ def _as_number(value: Any, what: str) -> float:
         raise ValueError(f"{what} must be a number; got {value!r}.")
     if not math.isfinite(value):
         raise ValueError(f"{what} must be finite; got {value!r}.")
-    return float(value)
+    number, held = float(value), jnp.finfo(jnp.result_type(float))
+    if number != 0 and not float(held.tiny) <= abs(number) <= float(held.max):
+        raise ValueError(
+            f"{what} must be a number that {held.dtype} can hold, "
+            f"{float(held.tiny):.1e} to {float(held.max):.1e}; got {value!r}."
+        )
+    return number
+
+
+def _ordered(low: float, high: float, kind: str) -> tuple[Array, Array]:
+    """Limits on the device, still distinct there."""
+    ends = jnp.asarray(low), jnp.asarray(high)
+    if not ends[0] < ends[1]:
+        near = " They are the same number in single precision." if low < high else ""
+        raise ValueError(
+            f"A {kind} prior needs low < high; got {low:.12g}, {high:.12g}.{near}"
+        )
+    return ends
 
 
 class Marginal(eqx.Module):
@@ -31,6 +49,11 @@ class Marginal(eqx.Module):
     @abstractmethod
     def __call__(self, z: Scalar) -> Scalar:
         """The parameter at coordinate `z`."""
+
+    def reach(self) -> tuple[float, float]:
+        """The values at five standard deviations, 3e-7 of the prior beyond each."""
+        low, high = (float(self(jnp.asarray(z))) for z in (-REACH, REACH))
+        return low, high
 
 
 class Uniform(Marginal):
@@ -41,11 +64,7 @@ class Uniform(Marginal):
 
     def __init__(self, low: float | int, high: float | int):
         low, high = _as_number(low, "`low`"), _as_number(high, "`high`")
-        if low >= high:
-            raise ValueError(
-                f"A uniform prior needs low < high; got {low:g}, {high:g}."
-            )
-        self.low, self.high = jnp.asarray(low), jnp.asarray(high)
+        self.low, self.high = _ordered(low, high, "uniform")
 
     def __call__(self, z: Scalar) -> Scalar:
         """Measure from the nearer edge, so that both tails keep their digits."""
@@ -67,11 +86,7 @@ class LogUniform(Marginal):
                 f"A log-uniform prior needs low > 0; got {low:g}. The logarithm has no "
                 "lower end there: choose the smallest value that would matter."
             )
-        if low >= high:
-            raise ValueError(
-                f"A log-uniform prior needs low < high; got {low:g}, {high:g}."
-            )
-        self.low, self.high = jnp.asarray(low), jnp.asarray(high)
+        self.low, self.high = _ordered(low, high, "log-uniform")
         self.log_ratio = jnp.asarray(math.log(high / low))
 
     def __call__(self, z: Scalar) -> Scalar:
@@ -129,10 +144,7 @@ class TruncatedNormal(Marginal):
     ):
         mean, sd = _as_number(mean, "`mean`"), _positive(sd)
         low, high = _as_number(low, "`low`"), _as_number(high, "`high`")
-        if low >= high:
-            raise ValueError(
-                f"A truncated normal prior needs low < high; got {low:g}, {high:g}."
-            )
+        self.low, self.high = _ordered(low, high, "truncated normal")
         a, b = (low - mean) / sd, (high - mean) / sd
         if a > 8 or b < -8:
             raise ValueError(
@@ -141,7 +153,6 @@ class TruncatedNormal(Marginal):
                 "Are mean and sd in the same unit as the limits?"
             )
         self.mean, self.sd = jnp.asarray(mean), jnp.asarray(sd)
-        self.low, self.high = jnp.asarray(low), jnp.asarray(high)
         self.low_deviation, self.high_deviation = jnp.asarray(a), jnp.asarray(b)
 
     def __call__(self, z: Scalar) -> Scalar:
@@ -208,6 +219,11 @@ class Prior(eqx.Module):
                 fixed[name] = jnp.asarray(_as_number(value, f"The prior of {name!r}"))
         own = [*free, *fixed]
         for name, _, other in ties:
+            if other in parameters and other not in own:
+                raise ValueError(
+                    f"{name!r} is tied to {other!r}, which is itself tied. Tie both to "
+                    "a parameter that has a prior or a value."
+                )
             if other not in own:
                 raise ValueError(
                     f"{name!r} is tied to {other!r}, which has no prior or value of "
@@ -235,6 +251,17 @@ class Prior(eqx.Module):
             *(name for name, _, _ in self.ties),
         )
 
+    def reach(self) -> dict[str, tuple[float, float]]:
+        """The lowest and highest value of every parameter, five sigma out."""
+        ends = dict(
+            zip(self.names, (each.reach() for each in self.marginals), strict=True)
+        )
+        ends |= {name: (float(value), float(value)) for name, value in self.fixed}
+        for name, factor, other in self.ties:
+            low, high = sorted(float(factor) * end for end in ends[other])
+            ends[name] = low, high
+        return ends
+
     def free(self, z: Float[Array, " dim"]) -> Float[Array, " dim"]:
         """The free parameters at `z`, in the order of `names`."""
         return jnp.stack([marginal(z[i]) for i, marginal in enumerate(self.marginals)])
@@ -256,4 +283,5 @@ def _parse_tie(name: str, text: str) -> tuple[Scalar, str]:
             f"Cannot read the tie {name!r} = {text!r}; it must be the name of another "
             "parameter, or a factor, '*' and the name."
         ) from None
+    factor = _as_number(factor, f"The factor of the tie {name!r} = {text!r}")
     return jnp.asarray(factor), match["name"]  # type: ignore[index]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jsbi.instrument import Folder
+from jsbi.model import SpectralModel
 from jsbi.simulate.noise import poisson_counts, poisson_log_likelihood
 from jsbi.simulate.prior import Prior
 
@@ -41,6 +42,12 @@ class Simulator(eqx.Module):
                 "The model must return one spectral model, or one per observation; got "
                 f"{len(models)} for {len(self.folders)} observations."
             )
+        for part in models:
+            if not isinstance(part, SpectralModel):
+                raise ValueError(
+                    "The model must return a spectral model, with an additive "
+                    f"component; got {type(part).__name__}."
+                )
         return jnp.concatenate(
             [
                 folder(part(folder.grid))

@@ -14,7 +14,7 @@ def sampled(reused_keys):
     modes = find_modes(jax.random.key(0), target, 16)
     start = modes.z[[0, 0, 0]] + np.array([[0.05], [0.0], [-0.05]])
     ticks = []
-    posterior = sample_nuts(
+    posterior, divergent = sample_nuts(
         jax.random.key(1),
         target,
         start,
@@ -23,6 +23,7 @@ def sampled(reused_keys):
         warmup=400,
         tick=ticks.append,
     )
+    assert divergent == 0
     return target, posterior, ticks
 
 

@@ -63,6 +63,21 @@ def test_without_a_rung_that_passes_the_most_effective_is_kept():
     assert best_rung([failed, poor]) is failed
 
 
+def test_draws_where_the_model_has_no_value_count_as_made():
+    target = power_law_target()
+    (rung,) = take(target)
+    draws = rung.posterior
+    half = MixtureDraws(
+        draws.z, draws.log_likelihood, np.where(draws.z[:, 0] > 0, -np.inf, 0.0), 1
+    )
+    posterior = ladder.weighted_posterior(target, half, method="x", log_perfect=0.0)
+    assert posterior.proposed == draws.draws
+    assert posterior.efficiency == posterior.effective_draws / draws.draws < 1
+    doubted = ladder._rung(posterior, 10.0)
+    assert not doubted.passed
+    assert "has no likelihood at" in doubted.doubts[0]
+
+
 def test_a_mode_that_one_fit_found_is_a_doubt():
     target = landscape_target(two_modes)
     rung = mixture_rung(

@@ -237,7 +237,7 @@ def test_numbers_of_numpy_are_numbers():
             {"a": "b", "bb": Uniform(0.0, 1.0)},
             "'a' is tied to 'b', .*Did you mean 'bb'",
         ),
-        ({"a": "b", "b": "c", "c": 1.0}, "'a' is tied to 'b', which has no prior"),
+        ({"a": "b", "b": "c", "c": 1.0}, "'a' is tied to 'b', which is itself tied"),
         ({"a": "a", "b": Uniform(0.0, 1.0)}, "'a' is tied to 'a'"),
         ({"a": "2*", "b": Uniform(0.0, 1.0)}, "Cannot read the tie 'a' = '2\\*'"),
         ({"a": "b+1", "b": Uniform(0.0, 1.0)}, "tied to 'b\\+1'"),
