@@ -14,5 +14,4 @@ from jsbi.simulate.prior import TruncatedNormal as TruncatedNormal
 from jsbi.simulate.prior import Uniform as Uniform
 from jsbi.simulate.prior import truncate_normal as truncate_normal
 from jsbi.simulate.simulator import Simulator as Simulator
-from jsbi.simulate.simulator import simulate as simulate
 from jsbi.simulate.target import Target as Target

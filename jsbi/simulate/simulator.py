@@ -78,11 +78,3 @@ class Simulator(eqx.Module):
         key_z, key_counts = jax.random.split(key)
         z = jax.random.normal(key_z, (self.prior.dimension,))
         return z, poisson_counts(key_counts, self.expected_counts(z))
-
-
-@eqx.filter_jit
-def simulate(
-    key: Key[Array, ""], simulator: Simulator, number: int
-) -> tuple[Float[Array, "number dim"], Float[Array, "number channel"]]:
-    """Draw `number` pairs of coordinates and counts from their joint distribution."""
-    return jax.vmap(simulator)(jax.random.split(key, number))

@@ -1,5 +1,6 @@
 """Prior, model and instruments as one function, and the density it defines."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +17,12 @@ from jsbi.simulate import (
     Simulator,
     Target,
     poisson_log_likelihood,
-    simulate,
 )
+
+
+@eqx.filter_jit
+def simulate(key, simulator, number):
+    return jax.vmap(simulator)(jax.random.split(key, number))
 
 
 def make_folder(channels, exposure):
