@@ -162,8 +162,7 @@ def best_rung(rungs: list[Rung]) -> Rung:
 def goodness(target: Target, posterior: Posterior) -> tuple[float, float, float]:
     """C statistic of the highest-likelihood draw, its expectation and deviation."""
     best = int(np.argmax(posterior.log_likelihood))
-    z = jax.numpy.asarray(posterior.z[best], target.counts.dtype)
-    expected = np.asarray(target.simulator.expected_counts(z), np.float64)
+    expected = target.expected_counts(posterior.z[best])
     return -2 * float(posterior.log_likelihood[best]), *cstat_moments(expected)
 
 

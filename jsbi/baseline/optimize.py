@@ -71,45 +71,43 @@ def _fit(
     dimension = first.shape[1]
 
     def residuals(z):
-        return jnp.concatenate(
-            [deviance_residuals(counts, simulator.expected_counts(z)), z]
-        )
+        root = deviance_residuals(counts, simulator.expected_counts(z))
+        root = jnp.concatenate([root, z])
+        return root, root
 
     def linearise(z):
-        return residuals(z), jax.jacfwd(residuals)(z)
+        """Residuals and their Jacobian from one pass."""
+        slope, root = jax.jacfwd(residuals, has_aux=True)(z)
+        return root, slope
 
     def step(state):
-        z, damping, value, done, count = state
-        root, slope = linearise(z)
+        z, root, slope, damping, _, count = state
         hessian, gradient = slope.T @ slope, slope.T @ root
         damped = hessian + damping * jnp.diag(jnp.diag(hessian))
         move = -jnp.linalg.solve(damped, gradient)
         move = move * jnp.minimum(1.0, 3.0 / jnp.linalg.norm(move))
-        new = (residuals(z + move) ** 2).sum()
-        better = new < value
+        new = (z + move, *linearise(z + move))
+        better = (new[1] ** 2).sum() < (root**2).sum()
         small = jnp.abs(move @ gradient) < 1e-4
         return (
-            jnp.where(better, z + move, z),
+            *jax.tree.map(lambda a, b: jnp.where(better, a, b), new, (z, root, slope)),
             jnp.clip(jnp.where(better, damping / 4, damping * 5), 1e-7, 1e9),
-            jnp.where(better, new, value),
-            done | small | (damping >= 1e8),
+            small | (damping >= 1e8),
             count + 1,
         )
 
     def run(z):
-        state = (
-            z,
-            jnp.asarray(1e-2, z.dtype),
-            (residuals(z) ** 2).sum(),
-            jnp.asarray(False),
-            jnp.asarray(0),
+        start = (jnp.asarray(1e-2, z.dtype), jnp.asarray(False), jnp.asarray(1))
+        state = jax.lax.while_loop(
+            lambda state: ~state[-2] & (state[-1] < STEPS),
+            step,
+            (z, *linearise(z), *start),
         )
-        state = jax.lax.while_loop(lambda s: ~s[3] & (s[4] < STEPS), step, state)
-        slope = linearise(state[0])[1]
-        return state[0], slope.T @ slope, state[4]
+        slope = state[2]
+        return state[0], slope.T @ slope, state[-1]
 
-    ends, hessian, counts_of_steps = jax.vmap(run)(first)
-    return ends, hessian, counts_of_steps.sum() * (dimension + 2)
+    ends, hessian, passes = jax.vmap(run)(first)
+    return ends, hessian, passes.sum() * (dimension + 1)
 
 
 def _distinct(ends: np.ndarray, hessian: np.ndarray, density: np.ndarray) -> Modes:

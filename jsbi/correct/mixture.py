@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float
 from scipy.special import gammaln
 
@@ -20,6 +19,22 @@ REPAIRS = 6  # components put where the last proposals were most wanting
 REPAIR_SHARE = 0.3
 REPAIR_NEIGHBOURS = 0.02  # share of the draws that shape one repair
 SAFE_K = 0.5  # Pareto k below which the weights have a variance
+
+
+def _whiten(z: np.ndarray, centre: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Deviations in units of the scale, [dim, draw].
+
+    einsum, here and below: threads of a BLAS library that waits for busy cores made
+    products of this shape ten times slower.
+    """
+    apart = z.T - centre[:, None]
+    return np.einsum("ij,jn->in", np.linalg.inv(factor), apart)
+
+
+def _scatter(z: np.ndarray, centre: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted sum of outer products of deviations, [dim, dim]."""
+    apart = z.T - centre[:, None]
+    return np.einsum("in,jn->ij", apart * weight, apart)
 
 
 @dataclass(frozen=True)
@@ -42,10 +57,7 @@ class StudentMixture:
         """Squared distance of each draw from each location, in units of the scale."""
         return np.stack(
             [
-                (
-                    scipy.linalg.solve_triangular(factor, (z - location).T, lower=True)
-                    ** 2
-                ).sum(0)
+                (_whiten(z, location, factor) ** 2).sum(0)
                 for location, factor in zip(self.location, self.factor, strict=True)
             ]
         )
@@ -112,8 +124,7 @@ def refit(
     # Few effective draws would collapse the fit onto themselves.
     log_weight = temper(log_ratio, min(20.0 * z.shape[1], 0.5 * len(z)))
     weight = np.exp(log_weight)
-    centred = z - weight @ z
-    overall = (centred * weight[:, None]).T @ centred
+    overall = _scatter(z, np.einsum("n,nd->d", weight, z), weight)
     overall += 1e-8 * np.trace(overall) / len(overall) * np.eye(len(overall))
     clusters = _fit_clusters(generator, z, weight, overall)
     repairs = repair(z, log_ratio, overall)
@@ -161,20 +172,17 @@ def repair(
 
     Source: Raftery & Bao (2010), Biometrics 66, 1162.
     """
-    white = scipy.linalg.solve_triangular(
-        np.linalg.cholesky(overall), z.T, lower=True
-    ).T
+    white = _whiten(z, np.zeros(z.shape[1]), np.linalg.cholesky(overall))
     weight = np.exp(log_ratio - np.logaddexp.reduce(log_ratio))
     number = max(int(REPAIR_NEIGHBOURS * len(z)), 10 * z.shape[1])
     left = log_ratio.copy()
     locations, factors = [], []
     for _ in range(REPAIRS):
         place = np.argmax(left)
-        distance = ((white - white[place]) ** 2).sum(1)
+        distance = ((white - white[:, [place]]) ** 2).sum(0)
         near = np.argsort(distance)[:number]
         mass = weight[near] + 1 / len(z)
-        apart = z[near] - z[place]
-        scale = (apart * (mass / mass.sum())[:, None]).T @ apart + 1e-6 * overall
+        scale = _scatter(z[near], z[place], mass / mass.sum()) + 1e-6 * overall
         locations.append(z[place])
         factors.append(np.linalg.cholesky(scale))
         left[near] = -np.inf
@@ -191,11 +199,11 @@ def _maximise(
     duty = weight * np.exp(log_parts - np.logaddexp.reduce(log_parts, axis=0))
     pull = duty * (DEGREES + dim) / (DEGREES + mixture.distances(z))
     share = duty.sum(1)
-    location = pull @ z / np.maximum(pull.sum(1), 1e-300)[:, None]
+    location = np.einsum("kn,nd->kd", pull, z)
+    location /= np.maximum(pull.sum(1), 1e-300)[:, None]
     factors = []
     for row, centre in enumerate(location):
-        apart = z - centre
-        scale = (apart * pull[row][:, None]).T @ apart
+        scale = _scatter(z, centre, pull[row])
         # A pseudo-count of the overall covariance keeps lonely components regular.
         shrink = 0.01 / len(location)
         scale = (scale + shrink * overall) / (share[row] + shrink)

@@ -58,6 +58,13 @@ class Target:
         """Log density of N(0, I) at each draw."""
         return -0.5 * (z**2).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
 
+    def expected_counts(
+        self, z: Float[np.ndarray, " dim"]
+    ) -> Float[np.ndarray, " channel"]:
+        """Model counts in all fit bins."""
+        expected = _expected(self.simulator, jnp.asarray(z, self.counts.dtype))
+        return np.asarray(expected, np.float64)
+
     def physical(
         self, z: Float[np.ndarray, "draw dim"]
     ) -> Float[np.ndarray, "draw dim"]:
@@ -69,6 +76,11 @@ class Target:
 @eqx.filter_jit
 def _log_likelihood(simulator: Simulator, counts: Array, z: Array) -> Array:
     return jax.vmap(lambda row: simulator.log_likelihood(row, counts))(z)
+
+
+@eqx.filter_jit
+def _expected(simulator: Simulator, z: Array) -> Array:
+    return simulator.expected_counts(z)
 
 
 @eqx.filter_jit
