@@ -38,6 +38,8 @@ MOST_LOST = 1e-3  # share of the draws at which the model may have no value
 # A refit costs as much as tens of thousands of draws of a cheap likelihood.
 REFIT_EFFICIENCY = 0.3
 REFITS = 4
+# Effective draws below which no rung stops: tails are not known before.
+LEAST_EFFECTIVE = 5000.0
 TRAINING_STEPS = 1000
 TRAINING_BATCH = 256
 CHAINS = 4
@@ -166,7 +168,7 @@ def mixture_rung(
             generator,
             target,
             mixture_at(modes),
-            enough=enough,
+            enough=max(enough, LEAST_EFFECTIVE),
             batch=batch,
             tick=advance,
         )
@@ -238,7 +240,8 @@ def network_rung(
     key_train, key_refine, key_draw = jax.random.split(key, 3)
     proposal, losses = _train_at(key_train, target, progress, seed)
     proposal, draws, refits = _refine(key_refine, target, proposal, progress)
-    draws = _draw_enough(key_draw, target, proposal, draws, enough, most, progress)
+    least = max(enough, LEAST_EFFECTIVE)
+    draws = _draw_enough(key_draw, target, proposal, draws, least, most, progress)
     posterior = weighted_posterior(
         target, draws, method="network", log_perfect=log_perfect
     )
