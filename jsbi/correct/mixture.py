@@ -265,19 +265,7 @@ def adaptive_mixture(
     while True:
         sizes.append(max(batch, len(z) // 8))
         new = proposals[-1].sample(generator, sizes[-1])
-        density = (
-            np.block(
-                [
-                    [
-                        density,
-                        np.array([each.log_prob(new) for each in proposals[:-1]]),
-                    ],
-                    [proposals[-1].log_prob(z), proposals[-1].log_prob(new)],
-                ]
-            )
-            if len(z)
-            else proposals[-1].log_prob(new)[None]
-        )
+        density = _extend(density, proposals, z, new)
         z = np.concatenate([z, new])
         log_likelihood = np.concatenate([log_likelihood, target.log_likelihood(new)])
         share = np.log(np.array(sizes) / len(z))
@@ -291,3 +279,12 @@ def adaptive_mixture(
         if done or len(proposals) == rounds:
             return MixtureDraws(z, log_likelihood, log_ratio, len(proposals))
         proposals.append(refit(generator, z, log_ratio))
+
+
+def _extend(
+    density: np.ndarray, proposals: list[StudentMixture], z: np.ndarray, new: np.ndarray
+) -> np.ndarray:
+    """Add the newest proposal's row and the new draws' columns; keep the rest."""
+    old = np.concatenate([density, proposals[-1].log_prob(z)[None]])
+    fresh = np.stack([each.log_prob(new) for each in proposals])
+    return np.concatenate([old, fresh], axis=1)
