@@ -7,10 +7,12 @@ from jaxtyping import Float
 
 
 def effective_draws(log_weight: Float[np.ndarray, " draw"]) -> float:
-    """Kish's effective number of draws, (sum w)^2 / sum w^2.
+    """Kish's effective number of draws, (sum w)^2 / sum w^2; 0 where none has a weight.
 
     Source: Kish (1965), Survey Sampling.
     """
+    if not np.isfinite(log_weight.max(initial=-math.inf)):
+        return 0.0
     return float(
         np.exp(
             2 * np.logaddexp.reduce(log_weight) - np.logaddexp.reduce(2 * log_weight)
@@ -43,6 +45,8 @@ def pareto_k(log_weight: Float[np.ndarray, " draw"]) -> float:
         (2009), Technometrics 51, 316.
     """
     number = len(log_weight)
+    if not np.isfinite(log_weight.max(initial=-math.inf)):
+        return math.inf
     tail = min(number // 5, math.ceil(3 * math.sqrt(number)))
     ordered = np.sort(log_weight)[-tail - 1 :]
     excess = np.exp(ordered[1:] - ordered[-1]) - np.exp(ordered[0] - ordered[-1])
@@ -73,19 +77,30 @@ def temper(
     """Raise weights to the largest power up to 1 that leaves `least` effective draws.
 
     Args:
-        log_weight: Log weights.
+        log_weight: Log weights; -inf for draws that are to have none.
         least: Effective draws to keep; no more than the number of draws.
 
     Returns: Normalised log weights.
+
+    Raises:
+        ValueError: If no draw has a weight.
     """
-    log_weight = np.maximum(log_weight, log_weight.max() - 1e4)  # 0 * inf is no weight
-    low, high = 0.0, 1.0
-    if effective_draws(log_weight) < least:
-        for _ in range(40):
-            power = 0.5 * (low + high)
-            if effective_draws(power * log_weight) < least:
-                high = power
+    known = np.isfinite(log_weight)
+    if not known.any():
+        raise ValueError(
+            "Some draw must have a weight; none has. Does the model return finite "
+            "spectra?"
+        )
+    some = log_weight[known] - log_weight[known].max()
+    if effective_draws(some) < least:
+        low, high = -60.0, 0.0  # log2 of the power
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            if effective_draws(2.0**middle * some) < least:
+                high = middle
             else:
-                low = power
-        log_weight = low * log_weight
-    return log_weight - np.logaddexp.reduce(log_weight)
+                low = middle
+        some = 2.0**low * some
+    tempered = np.full(len(log_weight), -np.inf)
+    tempered[known] = some - np.logaddexp.reduce(some)
+    return tempered

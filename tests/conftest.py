@@ -40,3 +40,10 @@ def reused_keys():
     jax.config.update("jax_debug_key_reuse", False)
     yield
     jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compiled_code():
+    """Free what a file has compiled: maps of code are limited in number per process."""
+    yield
+    jax.clear_caches()

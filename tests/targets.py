@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
@@ -98,3 +99,92 @@ def landscape_target(shape):
     prior = Prior({"a": Normal(0.0, 1.0), "b": Normal(0.0, 1.0)})
     simulator = Simulator(prior, shape, (Folder(observation),))
     return Target(simulator, observation.binned_counts)
+
+
+class Relief(SpectralModel):
+    """Photons in any number of bins, off by so many standard deviations."""
+
+    deviation: Float[Array, " bin"]
+
+    def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
+        """Near 1e4 photons in each bin, and positive however far off."""
+        return 1e4 * jnp.exp(self.deviation / 100)
+
+
+def relief_target(shape, dimension):
+    """A target whose log-likelihood is minus half the sum of `shape(z)` squared."""
+    bins = jax.eval_shape(shape, jnp.zeros(dimension)).size
+    edges = np.arange(1.0, bins + 2)
+    response = Response(
+        energy_edges=edges,
+        redistribution=scipy.sparse.csc_array(np.eye(bins)),
+        area=np.ones(bins),
+        channel=np.arange(bins),
+        channel_low=edges[:-1],
+        channel_high=edges[1:],
+    )
+    observation = observation_from_counts("shape", np.full(bins, 1e4), 1.0, response)
+    prior = Prior({f"z{place}": Normal(0.0, 1.0) for place in range(dimension)})
+    simulator = Simulator(
+        prior,
+        lambda **values: Relief(shape(jnp.stack(list(values.values())))),
+        (Folder(observation),),
+    )
+    return Target(simulator, observation.binned_counts)
+
+
+def ridge(a, b):
+    """Strongly correlated, nearly Gaussian."""
+    return jnp.stack([20 * (a - b), 3 * (a + b - 1)])
+
+
+def bend(a, b):
+    """A bent ridge, as wide as the prior along it."""
+    return jnp.stack([6 * (b - a**2 / 2), a - 0.5])
+
+
+def edge(a, b):
+    """Two parameters that want to be beyond the edges of uniform priors."""
+    beyond = 1.02 - jax.scipy.special.ndtr(jnp.stack([a, -b]))
+    return beyond * jnp.array([60.0, 20.0])
+
+
+def flat(a, b):
+    """Two parameters that the data do not know."""
+    return 0 * jnp.stack([a, b])
+
+
+def unequal(a, b):
+    """Two modes that differ in mass and in width."""
+    side = jax.nn.sigmoid(20 * a)
+    return jnp.stack([(8 + 20 * side) * (jnp.abs(a) - 1), 2 * side, 5 * b])
+
+
+def paired_target(pairs, seed=0):
+    """A product of two-parameter problems in randomly rotated coordinates.
+
+    The prior does not notice a rotation, so that evidences multiply.
+
+    Returns: The target and the rotation; `z @ rotation` are the pairs' coordinates.
+    """
+    dimension = 2 * len(pairs)
+    normal = np.random.default_rng(seed).normal(size=(dimension, dimension))
+    rotation = np.linalg.qr(normal)[0]
+
+    def shape(z):
+        own = jnp.matmul(z, jnp.asarray(rotation, z.dtype), precision="highest")
+        return jnp.concatenate(
+            [pair(*own[2 * place : 2 * place + 2]) for place, pair in enumerate(pairs)]
+        )
+
+    return relief_target(shape, dimension), rotation
+
+
+def paired_answer(pairs):
+    """Log evidence of the product; means and widths of the pairs' coordinates."""
+    answers = {
+        pair: grid_answer(relief_target(lambda z, pair=pair: pair(z[0], z[1]), 2))
+        for pair in set(pairs)
+    }
+    log_z, mean, sd = zip(*[answers[pair] for pair in pairs], strict=True)
+    return sum(log_z), np.concatenate(mean), np.concatenate(sd)

@@ -109,10 +109,14 @@ def test_temper_leaves_good_weights_as_they_are():
     np.testing.assert_allclose(tempered, log_weight - logsumexp(log_weight), rtol=1e-12)
 
 
-def test_temper_takes_impossible_draws_and_all_draws():
-    log_weight = np.r_[np.full(10, -np.inf), 50 * np.arange(20.0)]
+def test_temper_gives_impossible_draws_no_weight():
+    log_weight = np.r_[np.full(10, -np.inf), 1e6 * np.arange(20.0)]
     tempered = temper(log_weight, 12.0)
-    assert np.all(np.isfinite(tempered))
+    assert np.all(tempered[:10] == -np.inf)
     assert effective_draws(tempered) == pytest.approx(12, rel=1e-4)
-    assert np.all(tempered[:10] < tempered[10:].min())
-    assert effective_draws(temper(log_weight, 30.0)) == pytest.approx(30, rel=1e-6)
+    assert effective_draws(temper(log_weight, 30.0)) == pytest.approx(20, rel=1e-6)
+
+
+def test_temper_needs_one_possible_draw():
+    with pytest.raises(ValueError, match="Some draw must have a weight"):
+        temper(np.full(5, -np.inf), 2.0)

@@ -6,6 +6,7 @@ from jsbi.data.grouping import select_energy as select_energy
 from jsbi.data.observation import Background as Background
 from jsbi.data.observation import Observation as Observation
 from jsbi.data.observation import Response as Response
+from jsbi.data.observation import perfect_log_likelihood as perfect_log_likelihood
 from jsbi.data.ogip import read_observation as read_observation
 from jsbi.data.response import read_response as read_response
 from jsbi.data.synthetic import gaussian_response as gaussian_response

@@ -285,9 +285,7 @@ class Observation:
         `sum(n ln n - n - ln n!)` with 0 ln 0 = 0: what must be added to minus half the
         C statistic for a log-likelihood with its full normalisation.
         """
-        counts = self.binned_counts
-        safe = np.where(counts > 0, counts, 1.0)
-        return float(np.sum(counts * np.log(safe) - counts - gammaln(counts + 1)))
+        return perfect_log_likelihood(self.binned_counts)
 
     def select(self, energy: EnergyRange) -> "Observation":
         """Keep the bins that lie entirely inside an energy range.
@@ -314,6 +312,16 @@ class Observation:
             f"Observation({self.name!r}, {counts:g} counts in {self.bins} bins "
             f"{low:.4g}-{high:.4g} keV, {self.exposure:g} s, background: {background})"
         )
+
+
+def perfect_log_likelihood(counts: Float[np.ndarray, " bins"]) -> float:
+    """Poisson log-likelihood of expected counts that equal the observed.
+
+    Args:
+        counts: Observed counts.
+    """
+    safe = np.where(counts > 0, counts, 1.0)
+    return float(np.sum(counts * np.log(safe) - counts - gammaln(counts + 1)))
 
 
 def _store(record: Any, name: str, values: np.ndarray) -> None:

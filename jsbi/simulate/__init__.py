@@ -1,10 +1,18 @@
 """Everything random about the data: priors, noise and the simulator."""
 
+from jsbi.simulate.conditions import Conditioned as Conditioned
+from jsbi.simulate.conditions import ConditionedSimulator as ConditionedSimulator
+from jsbi.simulate.conditions import Conditions as Conditions
+from jsbi.simulate.conditions import make_conditions as make_conditions
+from jsbi.simulate.conditions import under as under
+from jsbi.simulate.fit import Fit as Fit
+from jsbi.simulate.fit import fit_mode as fit_mode
 from jsbi.simulate.noise import deviance_residuals as deviance_residuals
 from jsbi.simulate.noise import fast_poisson_counts as fast_poisson_counts
 from jsbi.simulate.noise import poisson_counts as poisson_counts
 from jsbi.simulate.noise import poisson_log_likelihood as poisson_log_likelihood
 from jsbi.simulate.noise import variance_stabilised as variance_stabilised
+from jsbi.simulate.prior import MARGINALS as MARGINALS
 from jsbi.simulate.prior import LogNormal as LogNormal
 from jsbi.simulate.prior import LogUniform as LogUniform
 from jsbi.simulate.prior import Marginal as Marginal
@@ -12,6 +20,12 @@ from jsbi.simulate.prior import Normal as Normal
 from jsbi.simulate.prior import Prior as Prior
 from jsbi.simulate.prior import TruncatedNormal as TruncatedNormal
 from jsbi.simulate.prior import Uniform as Uniform
+from jsbi.simulate.prior import prior_from as prior_from
 from jsbi.simulate.prior import truncate_normal as truncate_normal
 from jsbi.simulate.simulator import Simulator as Simulator
+from jsbi.simulate.source import Batch as Batch
+from jsbi.simulate.source import Source as Source
+from jsbi.simulate.source import Stored as Stored
+from jsbi.simulate.source import finite as finite
+from jsbi.simulate.source import without_context as without_context
 from jsbi.simulate.target import Target as Target

@@ -184,6 +184,15 @@ def _positive(sd: Any) -> float:
     return sd
 
 
+# Name of the prior in files: its class, and what its numbers mean.
+MARGINALS: dict[str, tuple[type[Marginal], tuple[str, ...]]] = {
+    "uniform": (Uniform, ("low", "high")),
+    "loguniform": (LogUniform, ("low", "high")),
+    "normal": (Normal, ("mean", "sd")),
+    "truncated_normal": (TruncatedNormal, ("mean", "sd", "low", "high")),
+    "lognormal": (LogNormal, ("mean_ln", "sd_ln")),
+}
+
 _TIE = re.compile(r"^\s*(?:(?P<factor>[-+.\deE]+)\s*\*)?\s*(?P<name>[^*\s]+)\s*$")
 
 
@@ -262,6 +271,23 @@ class Prior(eqx.Module):
             ends[name] = low, high
         return ends
 
+    def table(self) -> dict[str, Any]:
+        """Plain values that describe the prior; `prior_from` reads them."""
+        kinds = {kind: (name, fields) for name, (kind, fields) in MARGINALS.items()}
+        table: dict[str, Any] = {}
+        for name, marginal in zip(self.names, self.marginals, strict=True):
+            if type(marginal) not in kinds:
+                raise ValueError(
+                    f"The prior of {name!r} must be one of {', '.join(MARGINALS)} to "
+                    f"be written to a file; it is {type(marginal).__name__}."
+                )
+            kind, fields = kinds[type(marginal)]
+            table[name] = {kind: [float(getattr(marginal, each)) for each in fields]}
+        table |= {name: float(value) for name, value in self.fixed}
+        return table | {
+            name: f"{float(factor)!r}*{other}" for name, factor, other in self.ties
+        }
+
     def free(self, z: Float[Array, " dim"]) -> Float[Array, " dim"]:
         """The free parameters at `z`, in the order of `names`."""
         return jnp.stack([marginal(z[i]) for i, marginal in enumerate(self.marginals)])
@@ -285,3 +311,43 @@ def _parse_tie(name: str, text: str) -> tuple[Scalar, str]:
         ) from None
     factor = _as_number(factor, f"The factor of the tie {name!r} = {text!r}")
     return jnp.asarray(factor), match["name"]  # type: ignore[index]
+
+
+def prior_from(table: Mapping[str, Any]) -> Prior:
+    """The prior that a table of plain values describes.
+
+    Args:
+        table: Maps each parameter's name to a number, the name of another parameter,
+            or one of `MARGINALS` with its numbers: `{"uniform": [0.0, 1.0]}`.
+
+    Raises:
+        ValueError: If a value is none of these; the message names the parameter.
+    """
+    return Prior({name: _marginal(name, value) for name, value in table.items()})
+
+
+def _marginal(name: str, value: Any) -> Marginal | float | str:
+    if isinstance(value, str):
+        return value
+    if type(value) in (int, float):
+        return float(value)
+    if not isinstance(value, dict) or len(value) != 1:
+        raise ValueError(
+            f"The prior of {name!r} must be a number, the name of another parameter, "
+            f"or one of {', '.join(MARGINALS)} such as {{ uniform = [0.0, 1.0] }}; "
+            f"got {value!r}."
+        )
+    ((kind, numbers),) = value.items()
+    if kind not in MARGINALS:
+        raise ValueError(
+            f"Unknown prior {kind!r} of {name!r}. {suggest(kind, list(MARGINALS))}"
+        )
+    marginal, meaning = MARGINALS[kind]
+    if not isinstance(numbers, list) or len(numbers) != len(meaning):
+        raise ValueError(
+            f"{kind} of {name!r} needs [{', '.join(meaning)}]; got {numbers!r}."
+        )
+    try:
+        return marginal(*numbers)
+    except ValueError as error:
+        raise ValueError(f"The prior of {name!r}: {error}") from None

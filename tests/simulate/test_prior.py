@@ -1,5 +1,6 @@
 """Marginals are exact quantile functions of z ~ N(0, 1), also far out."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from jsbi.simulate import (
     Prior,
     TruncatedNormal,
     Uniform,
+    prior_from,
     truncate_normal,
 )
 
@@ -256,3 +258,65 @@ def test_numbers_of_numpy_are_numbers():
 def test_what_is_no_prior_is_refused(parameters, message):
     with pytest.raises(ValueError, match=message):
         Prior(parameters)
+
+
+def test_a_table_gives_the_same_prior_again():
+    parameters = {
+        "tied": "2.5e-3*c.norm",
+        "same": "a",
+        "a": Uniform(0.1, 3),
+        "fixed": 7,
+        "small": 1e-30,
+        "b": LogUniform(1e-5, 1e-2),
+        "c.norm": Normal(2, 0.5),
+        "d": TruncatedNormal(1, 0.5, 0.2, 3.0),
+        "e": LogNormal(-1.0, 0.7),
+    }
+    prior = Prior(parameters)
+    text = json.dumps(prior.table())
+    again = prior_from(json.loads(text))
+    assert again.names == prior.names == ("a", "b", "c.norm", "d", "e")
+    assert set(again.all_names) == set(parameters)
+    assert again.table() == prior.table()
+    for z in np.linspace(-4, 4, 5):
+        before, after = (each(jnp.full(5, z)) for each in (prior, again))
+        assert before.keys() == after.keys()
+        for name, value in before.items():
+            np.testing.assert_allclose(after[name], value, rtol=3e-7, atol=1e-37)
+
+
+class Cauchy(Marginal):
+    """A prior that files know nothing of."""
+
+    def __call__(self, z):
+        return jnp.tan(z)
+
+
+def test_a_prior_of_another_kind_is_in_no_table():
+    prior = Prior({"a": Uniform(0.0, 1.0), "b": Cauchy()})
+    with pytest.raises(ValueError, match="prior of 'b' must be one of uniform.*Cauchy"):
+        prior.table()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "prior of 'a' must be a number"),
+        (True, "prior of 'a' must be a number"),
+        ([0.0, 1.0], "prior of 'a' must be a number"),
+        ({}, "prior of 'a' must be a number"),
+        ({"uniform": [0, 1], "normal": [0, 1]}, "prior of 'a' must be a number"),
+        ({"unifrom": [0, 1]}, "Unknown prior 'unifrom' of 'a'.*Did you mean 'uniform'"),
+        (
+            {"uniform": [0, 1, 2]},
+            r"uniform of 'a' needs \[low, high\]; got \[0, 1, 2\]",
+        ),
+        ({"uniform": 1}, r"uniform of 'a' needs \[low, high\]; got 1"),
+        ({"normal": [0, 0]}, "prior of 'a': The standard deviation must be positive"),
+        ({"uniform": [1, 0]}, "prior of 'a': A uniform prior needs low < high"),
+        ("b", "'a' is tied to 'b', which has no prior"),
+    ],
+)
+def test_tables_that_describe_no_prior_are_refused(value, message):
+    with pytest.raises(ValueError, match=message):
+        prior_from({"a": value, "c": {"normal": [0, 1]}})
