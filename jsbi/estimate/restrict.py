@@ -1,20 +1,27 @@
 """Where to simulate: the part of the prior that can have made the observation."""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
+from scipy.stats import chi2
 
-from jsbi.simulate import Target
+from jsbi.simulate import Simulator, Target
 from jsbi.weights import temper
 
 CANDIDATES = 2048
 ROUNDS = 15
 # Simulations spread over five posterior widths: the likelihood to the power 1/25.
 POWER = 0.04
+SAFETY = 1e-6  # of a posterior that the lowest cut of the statistic may lose
+PROPOSALS = 8192  # at a time
+HOPELESS = 1e-6  # acceptance below which sampling by rejection is given up
 
 
 class Region(eqx.Module):
@@ -83,3 +90,199 @@ def restrict_prior(key: Key[Array, ""], target: Target) -> Region:
             break
     dtype = target.counts.dtype
     return Region(jnp.asarray(centre, dtype), jnp.asarray(factor, dtype))
+
+
+def in_batches(
+    function: Callable[[Array], Array], z: Float[np.ndarray, "draw dim"], size: int
+) -> Float[np.ndarray, "draw ..."]:
+    """Apply a compiled function to draws, always to so many, and return its values.
+
+    Args:
+        function: Maps [size, dim] to [size, ...].
+        z: Draws, any number.
+        size: Draws at a time.
+    """
+    parts = []
+    for start in range(0, max(len(z), 1), size):
+        rows = z[start : start + size]
+        padded = np.zeros((size, z.shape[1]))
+        padded[: len(rows)] = rows
+        parts.append(np.asarray(function(jnp.asarray(padded, float)))[: len(rows)])
+    return np.concatenate(parts)
+
+
+def expected_spectra(
+    target: Target, z: Float[np.ndarray, "draw dim"]
+) -> Float[np.ndarray, "draw channel"]:
+    """Model counts in all fit bins at each draw."""
+    return in_batches(lambda rows: _spectra(target.simulator, rows), z, target.batch)
+
+
+@eqx.filter_jit
+def _spectra(simulator: Simulator, z: Array) -> Array:
+    return jax.vmap(simulator.expected_counts)(z)
+
+
+@dataclass(frozen=True)
+class PriorPart(ABC):
+    """N(0, I) times the indicator of a set.
+
+    An estimator trained on draws from it learns the posterior itself, within the set.
+
+    Attributes:
+        log_volume: Log of the share of the prior that it holds.
+        log_volume_error: Standard deviation of `log_volume`.
+        acceptance: Share of candidates that `sample` accepts.
+    """
+
+    log_volume: float = field(default=0.0, kw_only=True)
+    log_volume_error: float = field(default=0.0, kw_only=True)
+    acceptance: float = field(default=1.0, kw_only=True)
+
+    @abstractmethod
+    def accepts(self, z: Float[np.ndarray, "draw dim"]) -> Bool[np.ndarray, " draw"]:
+        """Which draws lie in the set."""
+
+    @abstractmethod
+    def propose(
+        self, generator: np.random.Generator, number: int
+    ) -> tuple[Float[np.ndarray, "number dim"], Float[np.ndarray, " number"]]:
+        """Candidates, and the log of the probability to accept each."""
+
+    def sample(
+        self, key: Key[Array, ""], number: int
+    ) -> Float[np.ndarray, "number dim"]:
+        """Draw independently and exactly from the prior within the set.
+
+        Args:
+            key: Random key.
+            number: Draws.
+
+        Raises:
+            ValueError: If next to no candidates are accepted.
+        """
+        generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        kept, found, made = [], 0, 0
+        while found < number:
+            z, log_accept = self.propose(generator, PROPOSALS)
+            accepted = z[generator.random(len(z)) < np.exp(log_accept)]
+            kept.append(accepted)
+            found, made = found + len(accepted), made + len(z)
+            if found + 10 < HOPELESS * made:
+                raise ValueError(
+                    f"Sampling a part of the prior must accept {HOPELESS:g} of the "
+                    f"candidates; got {found} of {made}. Does the part hold next to "
+                    "nothing of the prior?"
+                )
+        return np.concatenate(kept)[:number]
+
+
+@dataclass(frozen=True)
+class WholePrior(PriorPart):
+    """All of N(0, I).
+
+    Attributes:
+        dimension: Number of parameters.
+    """
+
+    dimension: int
+
+    def accepts(self, z: Float[np.ndarray, "draw dim"]) -> Bool[np.ndarray, " draw"]:
+        """Every draw."""
+        return np.ones(len(z), bool)
+
+    def propose(
+        self, generator: np.random.Generator, number: int
+    ) -> tuple[Float[np.ndarray, "number dim"], Float[np.ndarray, " number"]]:
+        """Draws, all of them to accept."""
+        return generator.standard_normal((number, self.dimension)), np.zeros(number)
+
+
+class Rule(eqx.Module):
+    """What makes a simulation worth having, from its spectrum without noise."""
+
+    @abstractmethod
+    def measure(
+        self, target: Target, z: Float[np.ndarray, "draw dim"]
+    ) -> Float[np.ndarray, " draw"]:
+        """The number by which each draw is judged."""
+
+    @abstractmethod
+    def narrow(
+        self,
+        interval: tuple[float, float],
+        newest: Float[np.ndarray, " draw"],
+        dimension: int,
+    ) -> tuple[float, float]:
+        """Where valid numbers lie, after a round that measured `newest`."""
+
+
+class TotalCounts(Rule):
+    """The expected counts of all bins together lie in an interval.
+
+    Attributes:
+        low: The fewest.
+        high: The most.
+    """
+
+    low: float | int
+    high: float | int
+
+    def __check_init__(self):
+        if not 0 <= self.low < self.high:
+            raise ValueError(
+                "The expected counts must lie between a `low` of at least 0 and a "
+                f"larger `high`; got {self.low} and {self.high}."
+            )
+
+    def measure(
+        self, target: Target, z: Float[np.ndarray, "draw dim"]
+    ) -> Float[np.ndarray, " draw"]:
+        """Total expected counts."""
+        return expected_spectra(target, z).sum(1, dtype=np.float64)
+
+    def narrow(
+        self,
+        interval: tuple[float, float],
+        newest: Float[np.ndarray, " draw"],
+        dimension: int,
+    ) -> tuple[float, float]:
+        """The same interval in every round."""
+        return float(self.low), float(self.high)
+
+
+class LowestStatistic(Rule):
+    """The C statistic against the observation is among the lowest of the round.
+
+    No round cuts below the lowest statistic seen plus what a Gaussian posterior of so
+    many parameters needs, so that no number of rounds cuts into the posterior.
+
+    Attributes:
+        share: Of the newest draws, the part to keep.
+    """
+
+    share: float = 0.25
+
+    def __check_init__(self):
+        if not 0 < self.share < 1:
+            raise ValueError(
+                f"The share to keep must lie between 0 and 1; got {self.share}. "
+                "In percent?"
+            )
+
+    def measure(
+        self, target: Target, z: Float[np.ndarray, "draw dim"]
+    ) -> Float[np.ndarray, " draw"]:
+        """C statistic of the spectra without noise."""
+        return -2 * target.log_likelihood(z)
+
+    def narrow(
+        self,
+        interval: tuple[float, float],
+        newest: Float[np.ndarray, " draw"],
+        dimension: int,
+    ) -> tuple[float, float]:
+        """From nothing to the quantile of the newest draws, or an earlier lower one."""
+        quantile = float(np.quantile(newest, self.share, method="lower"))
+        floor = float(newest.min() + chi2.isf(SAFETY, dimension))
+        return -math.inf, min(interval[1], max(quantile, floor))
