@@ -1,5 +1,8 @@
-"""The answer without a network: best fits and Markov chains."""
+"""The answer without a network: best fits, Markov chains and nested sampling."""
 
+from jsbi.baseline.nested import sample_nested as sample_nested
+from jsbi.baseline.nuts import Density as Density
+from jsbi.baseline.nuts import run_chains as run_chains
 from jsbi.baseline.nuts import sample_nuts as sample_nuts
 from jsbi.baseline.optimize import Modes as Modes
 from jsbi.baseline.optimize import find_modes as find_modes

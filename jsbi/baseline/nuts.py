@@ -1,6 +1,7 @@
 """The reference: Hamiltonian Monte Carlo on the exact posterior, by blackjax."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -47,13 +48,78 @@ def sample_nuts(
 
     Source: Hoffman & Gelman (2014), JMLR 15, 1593; Betancourt (2017), arXiv 1701.02434.
     """
+    density = _Plain(target.simulator, target.counts)
+    return run_chains(
+        key,
+        target,
+        density,
+        start,
+        covariance,
+        draws=draws,
+        warmup=warmup,
+        tick=tick,
+        method="nuts",
+    )
+
+
+class Density(eqx.Module):
+    """A log density in coordinates that suit the sampler better than z."""
+
+    @abstractmethod
+    def __call__(self, position: Float[Array, " dim"]) -> Float[Array, ""]:
+        """Log of the posterior density of these coordinates."""
+
+    @abstractmethod
+    def to_z(self, position: Float[Array, " dim"]) -> Float[Array, " dim"]:
+        """The z at these coordinates."""
+
+
+class _Plain(Density):
+    """The posterior density in z itself."""
+
+    simulator: Simulator
+    counts: Float[Array, " channel"]
+
+    def __call__(self, position: Float[Array, " dim"]) -> Float[Array, ""]:
+        return self.simulator.log_posterior(position, self.counts)
+
+    def to_z(self, position: Float[Array, " dim"]) -> Float[Array, " dim"]:
+        return position
+
+
+def run_chains(
+    key: Key[Array, ""],
+    target: Target,
+    density: Density,
+    start: Float[np.ndarray, "chain dim"],
+    covariance: Float[np.ndarray, "dim dim"],
+    *,
+    draws: int,
+    warmup: int,
+    tick: Callable[[int], Any],
+    method: str,
+) -> tuple[Posterior, int]:
+    """Sample any density that is the posterior's, with the No-U-Turn sampler.
+
+    Args:
+        key: Random key.
+        target: The posterior density, which counts the evaluations.
+        density: The same in other coordinates.
+        start: Where the chains begin, in those coordinates.
+        covariance: First guess of the covariance in those coordinates.
+        draws: Draws kept per chain, rounded up to a multiple of 100.
+        warmup: Steps of adaptation per chain.
+        tick: Called with the number of steps after each part of the work.
+        method: What the posterior is said to be made by.
+
+    Returns: Equal-weight draws of all chains; and the number of divergent transitions.
+    """
     key_warm, key_run = jax.random.split(key)
     chains = len(start)
     dtype = target.counts.dtype
     state, tuning, steps = _warm(
         jax.random.split(key_warm, chains),
-        target.simulator,
-        target.counts,
+        density,
         jnp.asarray(start, dtype),
         jnp.asarray(covariance, dtype),
         warmup,
@@ -63,22 +129,18 @@ def sample_nuts(
     positions, divergent = [], 0
     for key_chunk in jax.random.split(key_run, math.ceil(draws / CHUNK)):
         state, (position, steps, diverged) = _run(
-            jax.random.split(key_chunk, chains),
-            target.simulator,
-            target.counts,
-            state,
-            tuning,
+            jax.random.split(key_chunk, chains), density, state, tuning
         )
         positions.append(np.asarray(position, np.float64))
         evaluations += int(steps.sum())
         divergent += int(diverged.sum())
         tick(CHUNK)
     target.evaluations += evaluations
-    return _posterior(target, np.concatenate(positions, axis=1)), divergent
+    return _posterior(target, np.concatenate(positions, axis=1), method), divergent
 
 
 def _posterior(
-    target: Target, position: Float[np.ndarray, "chain draw dim"]
+    target: Target, position: Float[np.ndarray, "chain draw dim"], method: str = "nuts"
 ) -> Posterior:
     chains, length, dimension = position.shape
     halves = position[:, : length // 2 * 2].reshape(chains * 2, length // 2, dimension)
@@ -93,31 +155,26 @@ def _posterior(
         log_weight=np.full(len(z), -math.log(len(z))),
         log_likelihood=target.log_likelihood(z),
         effective_draws=min(effective, float(len(z))),
-        method="nuts",
+        method=method,
         r_hat=r_hat,
     )
 
 
 @eqx.filter_jit
 def _warm(
-    keys: Array,
-    simulator: Simulator,
-    counts: Array,
-    start: Array,
-    covariance: Array,
-    steps: int,
+    keys: Array, density: Density, start: Array, covariance: Array, steps: int
 ) -> tuple[Any, Any, Array]:
     adaptation = blackjax.window_adaptation(
         blackjax.nuts,
-        lambda z: simulator.log_posterior(z, counts),
+        density,
         is_mass_matrix_diagonal=False,
         initial_inverse_mass_matrix=covariance,
         adaptation_info_fn=lambda state, info, adapted: info.num_integration_steps,
     )
 
-    def warm(key, z):
+    def warm(key, position):
         run: Any = adaptation.run
-        (state, tuning), taken = run(key, z, steps)
+        (state, tuning), taken = run(key, position, steps)
         return state, tuning, taken.sum()
 
     with lenient_promotion():
@@ -127,19 +184,16 @@ def _warm(
 
 @eqx.filter_jit
 def _run(
-    keys: Array, simulator: Simulator, counts: Array, state: Any, tuning: Any
+    keys: Array, density: Density, state: Any, tuning: Any
 ) -> tuple[Any, tuple[Array, Array, Array]]:
     def run(key, state, tuning):
-        kernel = blackjax.nuts(lambda z: simulator.log_posterior(z, counts), **tuning)
+        kernel = blackjax.nuts(density, **tuning)
 
         def step(state, key):
             moved: Any = kernel.step(key, state)
             state, info = moved
-            return state, (
-                state.position,
-                info.num_integration_steps,
-                info.is_divergent,
-            )
+            kept = density.to_z(state.position)
+            return state, (kept, info.num_integration_steps, info.is_divergent)
 
         return jax.lax.scan(step, state, jax.random.split(key, CHUNK))
 
