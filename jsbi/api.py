@@ -1,7 +1,9 @@
 """The main job: from observations, a model and a prior to a judged posterior."""
 
 import dataclasses
+import functools
 import inspect
+import math
 import platform
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -11,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from jsbi.correct import Rung, mixture_rung, network_rung, nuts_rung
+from jsbi.correct import LADDERS, Rung, Training, best_rung, climb
 from jsbi.data import Observation
 from jsbi.diagnose import cstat_moments, judge
 from jsbi.instrument import Folder
@@ -21,7 +23,7 @@ from jsbi.progress import Progress
 from jsbi.simulate import Prior, Simulator, Target
 
 PHASES = ("total", "compile", "train", "adapt", "draw")
-METHODS = ("auto", "sbi", "nuts", "nested")
+METHODS = tuple(LADDERS)
 _PACKAGES = (
     "jsbi",
     "jax",
@@ -44,6 +46,8 @@ def infer(
     draws: int = 10_000,
     progress: bool = True,
     most_draws: int | None = None,
+    budget: int | None = None,
+    training: Training | None = None,
     seed: int | None = None,
 ) -> Posterior:
     """Infer the posterior of a model's parameters, with its evidence and a verdict.
@@ -55,12 +59,16 @@ def infer(
             or a tuple of one per observation; an expression from `spectral_model` too.
         prior: The priors.
         method: "auto" takes the cheapest rung that passes its gates: a mixture at the
-            optimiser's modes, then the networks, then NUTS. "sbi" starts with the
-            networks. "nuts" samples with NUTS alone.
+            optimiser's modes, a network whose draws are reweighted, sequential Monte
+            Carlo from the network, NUTS. "sbi" starts with the network. "mixture",
+            "network", "smc", "nuts", and "transported" (NUTS in the base coordinates
+            of the network) take one rung alone, "nested" is nested sampling.
         draws: Effective draws to reach; for NUTS the number of draws.
         progress: Whether to draw progress bars on standard error.
-        most_draws: Draws to spend at most on the last proposal, 20 times `draws` unless
-            given.
+        most_draws: Draws to spend at most on the last proposal; 20 times `draws`, at
+            least 100,000, unless given.
+        budget: Likelihood evaluations after which no further rung begins.
+        training: How networks are made.
         seed: Recorded in the report, where the key was made from one.
 
     Returns: Weighted draws with `report`. Poor results are in the report, not raised.
@@ -81,19 +89,29 @@ def infer(
             target,
             method=method,
             enough=float(draws),
-            most=most_draws or 20 * draws,
+            most=most_draws or 20 * max(draws, 5000),
             log_perfect=sum(each.perfect_log_likelihood for each in observations),
             progress=bars,
+            training=training,
+            budget=budget,
         )
         posterior = best_rung(rungs).posterior
-        report = _report(target, rungs, draws, _notes(observations, rungs))
+        report = make_report(target, rungs, draws, _notes(observations, rungs))
     report = dataclasses.replace(
         report,
-        model=getattr(model, "expression", getattr(model, "__name__", repr(model))),
+        model=name_of(model),
         seconds=dict.fromkeys(PHASES, 0.0) | bars.spent,
         seed=seed,
     )
     return dataclasses.replace(posterior, report=report)
+
+
+def name_of(model: Callable[..., Any]) -> str:
+    """The expression of a model, or the name of its function."""
+    for attribute in ("expression", "__name__"):
+        if hasattr(model, attribute):
+            return getattr(model, attribute)
+    return type(model).__name__
 
 
 def make_target(
@@ -103,60 +121,6 @@ def make_target(
     folders = tuple(Folder(each) for each in observations)
     counts = np.concatenate([each.binned_counts for each in observations])
     return Target(Simulator(prior, model, folders), counts)
-
-
-def climb(
-    key: Key[Array, ""],
-    target: Target,
-    *,
-    method: str,
-    enough: float,
-    most: int,
-    log_perfect: float,
-    progress: Progress,
-) -> list[Rung]:
-    """Take one rung after another until one passes its gates.
-
-    Returns: All rungs taken, in order.
-    """
-    key_mixture, key_network, key_nuts = jax.random.split(key, 3)
-    common: dict[str, Any] = {"enough": enough, "progress": progress}
-    rungs: list[Rung] = []
-
-    def seed() -> Posterior | None:
-        """Earlier draws, unless they may have missed a mode."""
-        sound = [rung for rung in rungs if not rung.doubts]
-        return best_rung(sound).posterior if sound else None
-
-    if method == "auto":
-        rungs.append(
-            mixture_rung(key_mixture, target, log_perfect=log_perfect, **common)
-        )
-        if rungs[-1].passed:
-            return rungs
-    if method != "nuts":
-        rungs.append(
-            network_rung(
-                key_network,
-                target,
-                log_perfect=log_perfect,
-                most=most,
-                seed=seed(),
-                **common,
-            )
-        )
-        if rungs[-1].passed:
-            return rungs
-    rungs.append(nuts_rung(key_nuts, target, seed=seed(), **common))
-    return rungs
-
-
-def best_rung(rungs: list[Rung]) -> Rung:
-    """The last rung that passed, else the soundest with the most effective draws."""
-    passed = [rung for rung in rungs if rung.passed]
-    if passed:
-        return passed[-1]
-    return max(rungs, key=lambda r: (r.sound, r.posterior.effective_draws))
 
 
 def goodness(target: Target, posterior: Posterior) -> tuple[float, float, float]:
@@ -177,14 +141,22 @@ def _notes(observations: tuple[Observation, ...], rungs: list[Rung]) -> tuple[st
     return (*doubts, *net)
 
 
-def _report(
+def make_report(
     target: Target, rungs: list[Rung], draws: int, notes: tuple[str, ...]
 ) -> Report:
+    """Judge the best of some rungs; model, seconds and seed are the caller's to add.
+
+    Args:
+        target: The posterior density.
+        rungs: All that were taken.
+        draws: Effective draws that were asked for.
+        notes: Doubts, each of which makes the result at most usable.
+    """
     posterior = best_rung(rungs).posterior
     cstat, expected, sd = goodness(target, posterior)
     verdict, reasons = judge(
         posterior,
-        enough=0.0 if posterior.method == "nuts" else float(draws),
+        enough=0.0 if math.isnan(posterior.pareto_k) else float(draws),
         cstat=cstat,
         expected=expected,
         sd=sd,
@@ -201,22 +173,26 @@ def _report(
         reasons=reasons,
         simulations=sum(rung.record.get("simulations", 0) for rung in rungs),
         likelihood_evaluations=target.evaluations,
-        versions={name: metadata.version(name) for name in _PACKAGES}
-        | {"python": platform.python_version()},
+        versions=dict(_versions()),
         device=f"{device.platform}: {device.device_kind}",
     )
+
+
+@functools.cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Of the packages that made a posterior; reading them takes milliseconds."""
+    found = [(name, metadata.version(name)) for name in _PACKAGES]
+    return (*found, ("python", platform.python_version()))
 
 
 def check_choices(method: str, draws: int) -> None:
     """Check the method and the number of draws.
 
     Raises:
-        ValueError: If the method is unknown or not available, or there are no draws.
+        ValueError: If the method is unknown, or there are no draws.
     """
     if method not in METHODS:
         raise ValueError(f"Unknown method {method!r}. {suggest(method, list(METHODS))}")
-    if method == "nested":
-        raise ValueError('Method "nested" is not available yet; "nuts" and "sbi" are.')
     if draws < 1:
         raise ValueError(f"`draws` must be positive; got {draws}.")
 

@@ -131,7 +131,6 @@ def test_simulated_counts_follow_the_model():
     ("change", "message"),
     [
         ({"method": "mcmc"}, "Unknown method 'mcmc'"),
-        ({"method": "nested"}, "not available yet"),
         ({"draws": 0}, "`draws` must be positive"),
     ],
 )

@@ -1,136 +1,151 @@
-"""The rungs from a cheap approximation to the exact posterior."""
+"""From a cheap approximation to the exact posterior, one rung after another."""
 
 import dataclasses
 import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from jsbi.baseline import Modes, find_modes, sample_nuts
-from jsbi.correct.adapt import (
-    BATCH,
-    STEPS,
-    FlowDraws,
-    FlowProposal,
-    adapt,
-    draw_from_flow,
-    propose,
+from jsbi.baseline import Modes, find_modes, sample_nested, sample_nuts
+from jsbi.correct.mixture import MixtureDraws, adaptive_mixture, mixture_at
+from jsbi.correct.network import (
+    CHAINS,
+    LEAST_SETTLED,
+    Trained,
+    Training,
+    divergence_doubt,
+    network_rung,
+    smc_rung,
+    train_proposal,
+    transported_rung,
 )
-from jsbi.correct.mixture import (
-    SAFE_K,
-    MixtureDraws,
-    adaptive_mixture,
-    mixture_at,
-)
-from jsbi.estimate import Region, make_estimator, restrict_prior, train
-from jsbi.estimate.restrict import POWER
+from jsbi.correct.rung import Rung, best_rung, judge_draws, judge_samples
 from jsbi.posterior import Posterior
 from jsbi.progress import Progress
 from jsbi.simulate import Target
-from jsbi.weights import effective_draws, log_evidence, pareto_k
 
-ACCEPTED_K = 0.7
-ACCEPTED_EFFICIENCY = 0.1
-MOST_LOST = 1e-3  # share of the draws at which the model may have no value
-# A refit costs as much as tens of thousands of draws of a cheap likelihood.
-REFIT_EFFICIENCY = 0.3
-REFITS = 4
-# Effective draws below which no rung stops: tails are not known before.
-LEAST_EFFECTIVE = 5000.0
-TRAINING_STEPS = 1000
-TRAINING_BATCH = 256
-CHAINS = 4
-LEAST_OF_CHAINS = 400.0  # effective draws
-MIXED_R_HAT, SOUND_R_HAT = 1.01, 1.05
-
-
-@dataclasses.dataclass(frozen=True)
-class Rung:
-    """What one rung made, and whether it may be the last.
-
-    Attributes:
-        posterior: Its draws.
-        record: Its numbers, for the report.
-        doubts: Why its draws may miss something that their weights cannot show.
-    """
-
-    posterior: Posterior
-    record: dict[str, Any]
-    doubts: tuple[str, ...] = ()
-
-    @property
-    def sound(self) -> bool:
-        """Whether the draws may represent the posterior, however few they are."""
-        if math.isnan(self.posterior.r_hat):
-            return self.posterior.pareto_k < ACCEPTED_K
-        return self.posterior.r_hat < SOUND_R_HAT
-
-    @property
-    def passed(self) -> bool:
-        """Whether the draws are good enough to stop here."""
-        return bool(self.record["passed"])
+# Which rungs each method takes, until one passes its gates.
+LADDERS = {
+    "auto": ("mixture", "network", "smc", "nuts"),
+    "sbi": ("network", "smc", "nuts"),
+    "mixture": ("mixture",),
+    "network": ("network",),
+    "smc": ("smc",),
+    "transported": ("transported",),
+    "nuts": ("nuts",),
+    "nested": ("nested",),
+}
+SHAPELY = 20.0  # effective draws for each dimension that know a posterior's shape
+LEAST_LIVE = 400
+DRAWS_PER_LIVE = 5.0  # effective draws of nested sampling for each live point
+MOST_CUT_SHORT = 0.01  # share of nested sampling's chains
 
 
-def weighted_posterior(
+def climb(
+    key: Key[Array, ""],
     target: Target,
-    draws: FlowDraws | MixtureDraws,
     *,
     method: str,
+    enough: float,
+    most: int,
     log_perfect: float,
-) -> Posterior:
-    """Turn weighted draws into a Posterior with evidence.
+    progress: Progress,
+    training: Training | None = None,
+    budget: int | None = None,
+) -> list[Rung]:
+    """Take one rung after another until one passes its gates.
 
     Args:
+        key: Random key.
         target: The posterior density.
-        draws: Draws with log ratios of target over proposal.
-        method: The rung's name.
-        log_perfect: Log-likelihood of the perfect fit, with the full Poisson
-            normalisation.
+        method: A key of `LADDERS`.
+        enough: Effective draws to reach.
+        most: Draws to spend at most on one proposal.
+        log_perfect: Log-likelihood of the perfect fit.
+        progress: Bars and ledger.
+        training: How networks are made.
+        budget: Likelihood evaluations after which no further rung begins.
+
+    Returns: All rungs taken, in order. What went wrong in others is in the last one's
+        record under `failures`.
     """
-    evidence, error = log_evidence(draws.log_ratio)
-    log_weight = draws.log_ratio - evidence - math.log(len(draws.z))
-    kept = np.isfinite(log_weight)
-    return Posterior(
-        names=target.simulator.prior.names,
-        z=draws.z[kept],
-        values=target.physical(draws.z[kept]),
-        log_weight=log_weight[kept],
-        log_likelihood=draws.log_likelihood[kept],
-        effective_draws=effective_draws(log_weight[kept]),
-        log_evidence=evidence + log_perfect,
-        log_evidence_error=error,
-        method=method,
-        pareto_k=pareto_k(log_weight[kept]),
-        proposed=len(draws.z),
+    ladder = _Ladder(
+        target, enough, most, log_perfect, progress, training or Training()
     )
+    rungs: list[Rung] = []
+    failures: list[str] = []
+    steps = LADDERS[method]
+    for name, key_rung in zip(steps, jax.random.split(key, len(steps)), strict=True):
+        if rungs and budget is not None and target.evaluations >= budget:
+            break
+        try:
+            rung = ladder.take(key_rung, name, _seed(rungs, target.dimension))
+        except (ValueError, np.linalg.LinAlgError) as error:
+            # What earlier rungs have found is not lost to a later one's failure.
+            if name == steps[-1] and not rungs:
+                raise
+            failures.append(f"{name}: {error}")
+            continue
+        rungs.append(rung)
+        if rung.passed:
+            break
+    if failures:
+        record = rungs[-1].record | {"failures": failures}
+        rungs[-1] = dataclasses.replace(rungs[-1], record=record)
+    return rungs
 
 
-def _rung(
-    posterior: Posterior, enough: float, doubts: tuple[str, ...] = (), **numbers: Any
-) -> Rung:
-    lost = 1 - posterior.draws / posterior.proposed
-    if lost > MOST_LOST:
-        doubts += (f"The model has no likelihood at {100 * lost:.2g} % of the draws.",)
-    passed = (
-        not doubts
-        and posterior.pareto_k < ACCEPTED_K
-        and posterior.efficiency > ACCEPTED_EFFICIENCY
-        and posterior.effective_draws >= enough
-    )
-    record = {
-        "rung": posterior.method,
-        "draws": posterior.draws,
-        "ess": posterior.effective_draws,
-        "efficiency": posterior.efficiency,
-        "pareto_k": posterior.pareto_k,
-        "log_evidence": posterior.log_evidence,
-        "passed": passed,
-        "doubts": list(doubts),
-    }
-    return Rung(posterior, record | numbers, doubts)
+def _seed(rungs: list[Rung], dimension: int) -> Posterior | None:
+    """Earlier draws that say where to look, if they are enough to know the shape.
+
+    None if they may have missed a mode.
+    """
+    found = [
+        rung
+        for rung in rungs
+        if not rung.doubts and rung.posterior.effective_draws > SHAPELY * dimension
+    ]
+    return best_rung(found).posterior if found else None
+
+
+@dataclasses.dataclass
+class _Ladder:
+    """What the rungs share; the network is trained when the first of them needs it."""
+
+    target: Target
+    enough: float
+    most: int
+    log_perfect: float
+    progress: Progress
+    training: Training
+    trained: Trained | None = None
+
+    def take(self, key: Array, name: str, seed: Posterior | None) -> Rung:
+        """Take one rung."""
+        key_train, key_run = jax.random.split(key)
+        common: dict[str, Any] = {"enough": self.enough, "progress": self.progress}
+        evidence: dict[str, Any] = {"log_perfect": self.log_perfect}
+        if name == "mixture":
+            return mixture_rung(
+                key_run, self.target, most=self.most, **common, **evidence
+            )
+        if name == "nuts":
+            return nuts_rung(key_run, self.target, seed=seed, **common)
+        if name == "nested":
+            return nested_rung(key_run, self.target, **common, **evidence)
+        if self.trained is None:
+            self.trained = train_proposal(
+                key_train, self.target, self.training, self.progress, seed
+            )
+        at = (key_run, self.target, self.trained)
+        if name == "smc":
+            return smc_rung(*at, progress=self.progress, **evidence)
+        if name == "transported":
+            return transported_rung(*at, **common)
+        rung, self.trained = network_rung(*at, most=self.most, **common, **evidence)
+        return rung
 
 
 def mixture_rung(
@@ -140,6 +155,7 @@ def mixture_rung(
     enough: float,
     log_perfect: float,
     progress: Progress,
+    most: float | int = math.inf,
 ) -> Rung:
     """Find the modes, then adapt a Student-t mixture at them.
 
@@ -149,37 +165,37 @@ def mixture_rung(
         enough: Effective draws to stop at.
         log_perfect: Log-likelihood of the perfect fit.
         progress: Bars and ledger.
+        most: Draws of the last proposal at most.
     """
     key_modes, key_draws = jax.random.split(key)
     with progress.stage("mixture: best fits", "optimise", 1) as tick:
         modes = find_modes(key_modes, target)
         tick(1)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key_draws)))
-    batch = max(2048, int(enough / 5))
     with progress.stage("mixture: draws", "draw", int(enough)) as tick:
         seen = 0
 
         def advance(effective: int) -> None:
             nonlocal seen
-            tick(min(effective, int(enough)) - seen)
-            seen = min(effective, int(enough))
+            now = max(seen, min(effective, int(enough)))
+            tick(now - seen)
+            seen = now
 
         draws = adaptive_mixture(
             generator,
             target,
             mixture_at(modes),
-            enough=max(enough, LEAST_EFFECTIVE),
-            batch=batch,
+            enough=max(enough, LEAST_SETTLED),
+            most=most,
             tick=advance,
         )
-    posterior = weighted_posterior(
-        target, draws, method="mixture", log_perfect=log_perfect
-    )
-    doubts = _doubts(modes, draws, target)
-    return _rung(
-        posterior,
-        enough,
-        doubts,
+    return judge_draws(
+        target,
+        draws,
+        method="mixture",
+        enough=enough,
+        log_perfect=log_perfect,
+        doubts=_doubts(modes, draws, target),
         modes=len(modes.z),
         hits=modes.hits.tolist(),
         rounds=draws.rounds,
@@ -200,124 +216,6 @@ def _doubts(modes: Modes, draws: MixtureDraws, target: Target) -> tuple[str, ...
     if best > modes.log_posterior.max() + 0.5:
         doubts.append("Some draws are better than every fit: a mode was missed.")
     return tuple(doubts)
-
-
-def region_of(posterior: Posterior, target: Target) -> Region:
-    """Where to simulate, given weighted draws of an earlier rung."""
-    centre = posterior.weights @ posterior.z
-    apart = posterior.z - centre
-    covariance = (apart * posterior.weights[:, None]).T @ apart
-    # The width that the likelihood to the power POWER would leave, at most the prior's.
-    precision = np.linalg.inv(covariance + 1e-9 * np.eye(len(centre)))
-    wide = np.linalg.inv(POWER * precision + (1 - POWER) * np.eye(len(centre)))
-    dtype = target.counts.dtype
-    return Region(
-        jnp.asarray(centre, dtype), jnp.asarray(np.linalg.cholesky(wide), dtype)
-    )
-
-
-def network_rung(
-    key: Key[Array, ""],
-    target: Target,
-    *,
-    enough: float,
-    log_perfect: float,
-    progress: Progress,
-    most: int,
-    seed: Posterior | None = None,
-) -> Rung:
-    """Train an estimator, reweight its draws, and refit it while they are poor.
-
-    Args:
-        key: Random key.
-        target: The posterior density.
-        enough: Effective draws to stop at.
-        log_perfect: Log-likelihood of the perfect fit.
-        progress: Bars and ledger.
-        most: Draws to spend at most on the last proposal.
-        seed: Draws of an earlier rung that say where to simulate.
-    """
-    key_train, key_refine, key_draw = jax.random.split(key, 3)
-    proposal, losses = _train_at(key_train, target, progress, seed)
-    proposal, draws, refits = _refine(key_refine, target, proposal, progress)
-    least = max(enough, LEAST_EFFECTIVE)
-    draws = _draw_enough(key_draw, target, proposal, draws, least, most, progress)
-    posterior = weighted_posterior(
-        target, draws, method="network", log_perfect=log_perfect
-    )
-    return _rung(
-        posterior,
-        enough,
-        refits=refits,
-        simulations=len(losses) * TRAINING_BATCH,
-        final_loss=float(losses[-100:].mean()),
-    )
-
-
-def _train_at(
-    key: Key[Array, ""], target: Target, progress: Progress, seed: Posterior | None
-) -> tuple[FlowProposal, np.ndarray]:
-    """Train an estimator around the observation; its density there, and the losses."""
-    key_region, key_make, key_train = jax.random.split(key, 3)
-    with progress.stage("network: restrict prior", "restrict", 1) as tick:
-        region = (
-            restrict_prior(key_region, target)
-            if seed is None
-            else region_of(seed, target)
-        )
-        tick(1)
-    with progress.stage("network: train", "train", TRAINING_STEPS) as tick:
-        estimator, losses = train(
-            key_train,
-            make_estimator(key_make, target.simulator, region),
-            target.simulator,
-            steps=TRAINING_STEPS,
-            batch=TRAINING_BATCH,
-            tick=tick,
-        )
-    return propose(estimator, target.counts), losses
-
-
-def _refine(
-    key: Key[Array, ""], target: Target, proposal: FlowProposal, progress: Progress
-) -> tuple[FlowProposal, FlowDraws, int]:
-    """Refit while the weights are poor; the last flow, its draws, how many refits."""
-    refits = 0
-    while True:
-        key, key_draw, key_adapt = jax.random.split(key, 3)
-        with progress.stage("network: reweight", "draw", BATCH) as tick:
-            draws = draw_from_flow(key_draw, target, proposal)
-            tick(BATCH)
-        efficiency = effective_draws(draws.log_ratio) / BATCH
-        good = efficiency > REFIT_EFFICIENCY and pareto_k(draws.log_ratio) < ACCEPTED_K
-        if good or refits == REFITS:
-            return proposal, draws, refits
-        refits += 1
-        with progress.stage(f"network: adapt {refits}", "adapt", STEPS) as tick:
-            proposal = adapt(key_adapt, proposal, draws, tick=tick)
-
-
-def _draw_enough(
-    key: Key[Array, ""],
-    target: Target,
-    proposal: FlowProposal,
-    draws: FlowDraws,
-    enough: float,
-    most: int,
-    progress: Progress,
-) -> FlowDraws:
-    """Add batches until enough draws are effective and no weight stands out."""
-    seen = 0.0
-    with progress.stage("network: draws", "draw", int(enough)) as tick:
-        while True:
-            now = min(effective_draws(draws.log_ratio), enough)
-            tick(max(int(now) - int(seen), 0))
-            seen = max(now, seen)
-            done = now >= enough and pareto_k(draws.log_ratio) < SAFE_K
-            if done or len(draws.z) >= most:
-                return draws
-            key, key_more = jax.random.split(key)
-            draws = draw_from_flow(key_more, target, proposal, draws)
 
 
 def nuts_rung(
@@ -353,19 +251,7 @@ def nuts_rung(
             warmup=warmup,
             tick=tick,
         )
-    record = {
-        "rung": "nuts",
-        "draws": posterior.draws,
-        "ess": posterior.effective_draws,
-        "r_hat": posterior.r_hat,
-        "divergent": divergent,
-        "passed": posterior.r_hat < MIXED_R_HAT
-        and posterior.effective_draws >= LEAST_OF_CHAINS
-        and not divergent,
-        "doubts": [f"{divergent} transitions of the chains diverged."]
-        * bool(divergent),
-    }
-    return Rung(posterior, record, tuple(record["doubts"]))
+    return judge_samples(posterior, divergence_doubt(divergent), divergent=divergent)
 
 
 def _starts(
@@ -374,7 +260,7 @@ def _starts(
     """Dispersed starts of the chains, and a guess of the covariance."""
     key_rows, key_modes = jax.random.split(key)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key_rows)))
-    if seed is not None and seed.effective_draws > 5 * target.dimension:
+    if seed is not None:
         rows = generator.choice(seed.draws, CHAINS, p=seed.weights)
         return seed.z[rows], np.cov(seed.z.T, aweights=seed.weights).reshape(
             target.dimension, -1
@@ -386,3 +272,40 @@ def _starts(
     normal = generator.standard_normal((CHAINS, target.dimension))
     start = modes.z[rows] + np.einsum("cij,cj->ci", factor, normal)
     return start, modes.covariance[0]
+
+
+def nested_rung(
+    key: Key[Array, ""],
+    target: Target,
+    *,
+    enough: float,
+    log_perfect: float,
+    progress: Progress,
+) -> Rung:
+    """Nested sampling of the prior.
+
+    Args:
+        key: Random key.
+        target: The posterior density.
+        enough: Effective draws to aim at.
+        log_perfect: Log-likelihood of the perfect fit.
+        progress: Bars and ledger.
+    """
+    live = max(LEAST_LIVE, int(enough / DRAWS_PER_LIVE))
+    with progress.stage("nested: replace", "sample", 0) as tick:
+        posterior, cut_short = sample_nested(
+            key, target, live=live, log_perfect=log_perfect, tick=tick
+        )
+    return judge_samples(
+        posterior, cut_short_doubt(cut_short), live=live, cut_short=cut_short
+    )
+
+
+def cut_short_doubt(share: float) -> tuple[str, ...]:
+    """What chains of nested sampling that were cut short say about its evidence."""
+    if share <= MOST_CUT_SHORT:
+        return ()
+    return (
+        f"{100 * share:.1f} % of the chains of nested sampling were cut short, so that "
+        "the evidence may be off.",
+    )

@@ -11,6 +11,9 @@ TRUSTED, USABLE, NOT_TRUSTED = VERDICTS = ("trusted", "usable", "not trusted")
 PARETO_K = (0.5, 0.7)
 R_HAT = (1.01, 1.05)
 LEAST_EFFECTIVE = 400.0  # below, tail quantiles are noise
+# Populations and shells of these methods have no importance weights to look at.
+UNWEIGHED = ("smc", "nested")
+EVIDENCE_ERROR = (0.5, 2.0)
 MISFIT = (3.0, 5.0)  # standard deviations of the C statistic
 
 
@@ -49,17 +52,8 @@ def _level(value: float, limits: tuple[float, float]) -> int:
 
 def _draws(posterior: Posterior, enough: float) -> list[tuple[int, str]]:
     findings = []
-    if math.isnan(posterior.r_hat):
-        k = posterior.pareto_k
-        level = _level(k, PARETO_K)
-        if level:
-            findings.append(
-                (
-                    level,
-                    f"Pareto k is {k:.2f}; below {PARETO_K[0]} the weights are safe.",
-                )
-            )
-    else:
+    chains = not math.isnan(posterior.r_hat)
+    if chains:
         level = _level(posterior.r_hat, R_HAT)
         if level:
             findings.append(
@@ -69,10 +63,25 @@ def _draws(posterior: Posterior, enough: float) -> list[tuple[int, str]]:
                     f"{R_HAT[0]}.",
                 )
             )
+    unweighed = chains or posterior.method.startswith(UNWEIGHED)
+    if not (unweighed and math.isnan(posterior.pareto_k)):
+        k = posterior.pareto_k
+        level = _level(k, PARETO_K)
+        if level:
+            findings.append(
+                (
+                    level,
+                    f"Pareto k is {k:.2f}; below {PARETO_K[0]} the weights are safe.",
+                )
+            )
+    error = posterior.log_evidence_error
+    level = 0 if math.isnan(error) else _level(error, EVIDENCE_ERROR)
+    if level:
+        findings.append((level, f"ln Z is known to {error:.2f} only."))
     effective = posterior.effective_draws
-    if effective < LEAST_EFFECTIVE:
+    if not effective >= LEAST_EFFECTIVE:
         findings.append((2, f"Only {effective:.0f} effective draws."))
-    elif effective < enough:
+    elif not effective >= enough:
         findings.append(
             (1, f"{effective:,.0f} effective draws where {enough:,.0f} were asked for.")
         )

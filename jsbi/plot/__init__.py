@@ -9,5 +9,6 @@ except ImportError as error:
     ) from error
 
 from jsbi.plot.posterior import corner as corner
+from jsbi.plot.retriever import recovery as recovery
 from jsbi.plot.spectrum import spectrum as spectrum
 from jsbi.plot.verdict import diagnostics as diagnostics

@@ -6,16 +6,25 @@ import jax
 import numpy as np
 import pytest
 
-from jsbi.api import best_rung, climb
 from jsbi.baseline import Modes
-from jsbi.correct import MixtureDraws, ladder, mixture_rung
+from jsbi.correct import (
+    MixtureDraws,
+    Training,
+    best_rung,
+    climb,
+    judge_draws,
+    ladder,
+    mixture_rung,
+    weighted_posterior,
+)
+from jsbi.correct import rung as gates
 from jsbi.progress import Progress
 from tests.targets import grid_answer, landscape_target, power_law_target, two_modes
 
 pytestmark = pytest.mark.usefixtures("reused_keys")
 
 
-def take(target, method="auto", enough=1000.0):
+def take(target, method="auto", enough=1000.0, **options):
     return climb(
         jax.random.key(0),
         target,
@@ -24,6 +33,7 @@ def take(target, method="auto", enough=1000.0):
         most=20_000,
         log_perfect=0.0,
         progress=Progress(False),
+        **options,
     )
 
 
@@ -31,14 +41,15 @@ def names(rungs):
     return [rung.record["rung"] for rung in rungs]
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_a_refused_rung_leads_to_the_next_and_all_are_told(monkeypatch):
     target = power_law_target()
-    monkeypatch.setattr(ladder, "ACCEPTED_EFFICIENCY", 2.0)
-    monkeypatch.setattr(ladder, "TRAINING_STEPS", 200)
-    rungs = take(target)
-    assert names(rungs) == ["mixture", "network", "nuts"]
-    assert [rung.passed for rung in rungs] == [False, False, True]
+    monkeypatch.setattr(gates, "ACCEPTED_EFFICIENCY", 2.0)
+    monkeypatch.setattr(gates, "SURE_EVIDENCE", 0.0)
+    rungs = take(target, training=Training(steps=200))
+    assert names(rungs) == ["mixture", "network", "smc", "nuts"]
+    assert [rung.passed for rung in rungs] == [False, False, False, True]
     chosen = best_rung(rungs).posterior
     _, mean, sd = grid_answer(target)
     error = 5 / np.sqrt(chosen.effective_draws)
@@ -48,6 +59,50 @@ def test_a_refused_rung_leads_to_the_next_and_all_are_told(monkeypatch):
 
 def test_the_first_rung_that_passes_is_the_last():
     assert names(take(power_law_target())) == ["mixture"]
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("method", ["network", "smc", "transported", "nested"])
+def test_every_rung_alone_is_right(method):
+    target = power_law_target()
+    (rung,) = take(target, method, training=Training(steps=300))
+    assert rung.record["rung"] == rung.posterior.method
+    assert rung.passed
+    truth, mean, sd = grid_answer(target)
+    posterior = rung.posterior
+    error = 5 / np.sqrt(posterior.effective_draws)
+    assert np.all(np.abs(posterior.weights @ posterior.z - mean) / sd < error)
+    if not np.isnan(posterior.log_evidence):
+        off = abs(posterior.log_evidence - truth)
+        assert off < max(5 * posterior.log_evidence_error, 1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("restriction", ["classifier", "rounds", "prior"])
+def test_wherever_simulations_come_from_the_weights_make_it_exact(restriction):
+    target = power_law_target()
+    training = Training(restriction=restriction, steps=600, members=2)
+    (rung,) = take(target, "network", training=training)
+    assert rung.passed
+    assert -0.01 < rung.record["disagreement"] < np.log(2)
+    truth, _, _ = grid_answer(target)
+    posterior = rung.posterior
+    off = abs(posterior.log_evidence - truth)
+    assert off < 5 * posterior.log_evidence_error
+
+
+def test_no_rung_begins_after_the_budget(monkeypatch):
+    monkeypatch.setattr(gates, "ACCEPTED_EFFICIENCY", 2.0)
+    assert names(take(power_law_target(), budget=1000)) == ["mixture"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"restriction": "rond"}, {"steps": 0}, {"members": -1}]
+)
+def test_a_training_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        Training(**wrong)
 
 
 @pytest.mark.network
@@ -70,10 +125,10 @@ def test_draws_where_the_model_has_no_value_count_as_made():
     half = MixtureDraws(
         draws.z, draws.log_likelihood, np.where(draws.z[:, 0] > 0, -np.inf, 0.0), 1
     )
-    posterior = ladder.weighted_posterior(target, half, method="x", log_perfect=0.0)
+    posterior = weighted_posterior(target, half, method="x", log_perfect=0.0)
     assert posterior.proposed == draws.draws
     assert posterior.efficiency == posterior.effective_draws / draws.draws < 1
-    doubted = ladder._rung(posterior, 10.0)
+    doubted = judge_draws(target, half, method="x", enough=10.0, log_perfect=0.0)
     assert not doubted.passed
     assert "has no likelihood at" in doubted.doubts[0]
 

@@ -1,20 +1,32 @@
 """The rung without a network against quadrature, on friendly and unfriendly targets."""
 
+import math
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import multivariate_t
 
 from jsbi.baseline import find_modes
 from jsbi.correct import StudentMixture, adaptive_mixture, mixture_at, refit
-from jsbi.correct.mixture import DEGREES
+from jsbi.correct.mixture import MENDS
+from jsbi.correct.student import DEGREES
 from jsbi.weights import effective_draws, log_evidence, pareto_k
 from tests.targets import (
     banana,
+    bend,
+    edge,
+    flat,
     grid_answer,
     landscape_target,
+    paired_answer,
+    paired_target,
     power_law_target,
+    relief_target,
+    ridge,
     two_modes,
+    unequal,
 )
 
 TARGETS = {
@@ -114,9 +126,57 @@ def test_rounds_are_bounded():
         np.random.default_rng(0),
         target,
         mixture_at(find_modes(jax.random.key(0), target)),
-        enough=1e9,
+        enough=1.0,
         batch=200,
-        rounds=4,
+        rounds=2,
     )
-    assert draws.rounds == 4
-    assert len(draws.z) == 800
+    assert draws.rounds <= 2 + 1 + MENDS
+    assert len(draws.z) <= 200 * (1 + MENDS)
+
+
+STRESS = {
+    "prior edges": (edge, edge),
+    "unequal modes": (unequal, unequal),
+    "bent, narrow and flat": (bend, ridge, flat),
+    "twenty parameters": (ridge,) * 7 + (flat,) * 3,
+}
+
+
+@pytest.mark.parametrize("case", STRESS)
+def test_evidence_is_unbiased_however_unfriendly(case):
+    pairs = STRESS[case]
+    target, rotation = paired_target(pairs)
+    log_z, mean, sd = paired_answer(pairs)
+    _, draws = run(target, 3)
+    evidence, error = log_evidence(draws.log_ratio)
+    weight = np.exp(draws.log_ratio - np.logaddexp.reduce(draws.log_ratio))
+    own = draws.z @ rotation
+    found = weight @ own
+    assert pareto_k(draws.log_ratio) < 0.5
+    assert effective_draws(draws.log_ratio) > 0.3 * len(draws.z)
+    assert abs(evidence - log_z) < 4 * error
+    assert np.all(np.abs(found - mean) / sd < 0.08)
+    np.testing.assert_allclose(np.sqrt(weight @ (own - found) ** 2), sd, rtol=0.08)
+
+
+def test_the_answer_is_not_what_the_proposal_was_fitted_to():
+    """Fitted proposals are too high at the draws that shaped them."""
+    target, _ = paired_target((ridge,) * 8)
+    log_z, _, _ = paired_answer((ridge,))
+    off = []
+    for seed in range(4):
+        _, draws = run(target, seed, 1000.0)
+        evidence, error = log_evidence(draws.log_ratio)
+        off.append((evidence - 8 * log_z) / error)
+    assert abs(np.mean(off)) < 3 / math.sqrt(len(off))
+
+
+def test_a_hopeless_target_is_refused_after_few_draws():
+    """A likelihood that is noise on the scale of any proposal."""
+
+    def rough(z):
+        return 4 + 3 * jnp.sin(40 * z)
+
+    draws = run(relief_target(rough, 8), 0)[1]
+    assert effective_draws(draws.log_ratio) < 0.1 * len(draws.z)
+    assert len(draws.z) < 10_000
