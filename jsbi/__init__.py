@@ -1,7 +1,9 @@
 """Exact Bayesian X-ray spectral inference at simulation speed."""
 
+from jsbi.amortized import AmortizedPosterior as AmortizedPosterior
 from jsbi.api import infer as infer
 from jsbi.api import simulate as simulate
+from jsbi.correct import Training as Training
 from jsbi.data import Observation as Observation
 from jsbi.data import Response as Response
 from jsbi.data import read_observation as read_observation
@@ -23,6 +25,7 @@ from jsbi.simulate import Normal as Normal
 from jsbi.simulate import Prior as Prior
 from jsbi.simulate import TruncatedNormal as TruncatedNormal
 from jsbi.simulate import Uniform as Uniform
+from jsbi.training import amortize as amortize
 
 __version__ = "0.1.0"
 

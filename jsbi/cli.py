@@ -11,15 +11,28 @@ import jax
 import numpy as np
 
 from jsbi import __version__
+from jsbi.amortized import AmortizedPosterior
 from jsbi.api import METHODS, check_choices, infer, make_target, simulate
 from jsbi.config import Config, read_config
 from jsbi.data import describe, write_arf, write_response, write_spectrum
+from jsbi.data.spectrum import read_spectrum
+from jsbi.data.tables import file_named_in_header
 from jsbi.demo import make_example, write_example
 from jsbi.diagnose import compare
 from jsbi.model import COMPONENTS, SpectralModel
-from jsbi.output import check_folder, write_results
+from jsbi.network_file import KIND, describe_network
+from jsbi.output import (
+    check_file,
+    check_folder,
+    check_overwriting,
+    posterior_files,
+    save_posterior,
+    write_results,
+    write_table,
+)
 from jsbi.posterior import Posterior
 from jsbi.store import read_header
+from jsbi.training import amortize
 
 USAGE_ERROR, NOT_TRUSTED, INTERRUPTED = 2, 3, 130
 
@@ -78,6 +91,30 @@ def _parser() -> argparse.ArgumentParser:
     fake.add_argument("--seed", type=int)
     fake.set_defaults(run=_simulate)
 
+    train = commands.add_parser(
+        "train", help="train one network for all spectra of an instrument and model"
+    )
+    train.add_argument("config", metavar="CONFIG.toml")
+    train.add_argument("--out", required=True, metavar="NETWORK")
+    train.add_argument("--seed", type=int)
+    train.set_defaults(run=_train)
+
+    apply = commands.add_parser("apply", help="fit spectra with a trained network")
+    apply.add_argument("network", metavar="NETWORK")
+    apply.add_argument("spectra", nargs="+", metavar="SPECTRUM")
+    apply.add_argument(
+        "--out", metavar="DIR", help="default: the network's name + '-apply'"
+    )
+    apply.add_argument(
+        "--draws", type=int, default=10_000, help="from the network, per spectrum"
+    )
+    apply.add_argument("--seed", type=int, default=0)
+    for option in ("--response", "--arf"):
+        apply.add_argument(
+            option, metavar="FILE", help="of all spectra; default: as in their headers"
+        )
+    apply.set_defaults(run=_apply)
+
     info = commands.add_parser("info", help="say what a file holds")
     info.add_argument("file", metavar="FILE")
     info.set_defaults(run=_info)
@@ -89,16 +126,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _fit(options: argparse.Namespace) -> int:
     config = read_config(options.config)
-    seed = _seed(options, config)
+    seed = _seed(options.seed, config.seed)
     draws = config.draws if options.draws is None else options.draws
     method = options.method or config.method
     check_choices(method, draws)
     (observation,) = config.read_observations()
-    make_target((observation,), config.model, config.prior)
     folder = check_folder(options.out or Path(options.config).stem + "-fit")
     print(observation)
     print(f"model {config.model.expression}, abundances {config.model.abundances}")
     if options.dry_run:
+        # Folds the response, as a fit would; the rest has been checked.
+        make_target((observation,), config.model, config.prior)
         print(
             f"{method}, {draws} draws, seed {seed}: all input is good; nothing was run"
         )
@@ -169,8 +207,8 @@ def _finish(posterior: Posterior, files: list[Path]) -> int:
     return NOT_TRUSTED if report.verdict == "not trusted" else 0
 
 
-def _seed(options: argparse.Namespace, config: Config) -> int:
-    seed = config.seed if options.seed is None else options.seed
+def _seed(given: int | None, default: int = 0) -> int:
+    seed = default if given is None else given
     if not 0 <= seed < 2**63:
         raise ValueError(f"The seed must be from 0 to 2^63 - 1; got {seed}.")
     return seed
@@ -184,14 +222,14 @@ def _simulate(options: argparse.Namespace) -> int:
             f"{options.config}: [truth] must give every parameter to simulate; "
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
         )
-    path = Path(options.out)
-    check_folder(path.parent)
+    path = check_file(options.out)
+    files = [path, path.with_suffix(".rmf"), path.with_suffix(".arf")]
+    check_overwriting(map(check_file, files), _input_files(config))
     # The whole spectrum is simulated: the energy range of the fit is for the fit.
     (observation,) = config.read_observations(energy=None)
-    key = jax.random.key(_seed(options, config))
+    key = jax.random.key(_seed(options.seed, config.seed))
     fake = simulate(key, observation, config.model, config.truth)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files = [path, path.with_suffix(".rmf"), path.with_suffix(".arf")]
     write_spectrum(path, fake, response=files[1].name, arf=files[2].name)
     write_response(files[1], observation.response)
     write_arf(files[2], observation.response)
@@ -199,18 +237,102 @@ def _simulate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _input_files(config: Config) -> list[Path]:
+    """The configuration, and all files that it or a spectrum's header names."""
+    files = [config.path]
+    for each in config.observations:
+        source = read_spectrum(each["spectrum"], row=each.get("row"))
+        given = (each.get(key) for key in ("response", "arf", "background_file"))
+        named = (
+            file_named_in_header(value, source.path) for value in source.files.values()
+        )
+        files += [source.path, *(Path(file) for file in (*given, *named) if file)]
+    return files
+
+
+def _train(options: argparse.Namespace) -> int:
+    config = read_config(options.config)
+    seed = _seed(options.seed, config.seed)
+    path = check_file(options.out)
+    check_overwriting([path], _input_files(config))
+    (observation,) = config.read_observations()
+    print(observation)
+    network = amortize(
+        jax.random.key(seed),
+        observation,
+        config.model,
+        config.prior,
+        **config.amortize,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    network.save(path)
+    print(describe_network(path))
+    return 0
+
+
+def _apply(options: argparse.Namespace) -> int:
+    seed = _seed(options.seed)
+    network = AmortizedPosterior.load(options.network)
+    folder = check_folder(options.out or Path(options.network).stem + "-apply")
+    *files, table = posterior_files(folder, options.spectra)
+    given = [file for file in (options.response, options.arf) if file]
+    check_overwriting([*files, table], [options.network, *options.spectra, *given])
+    counts, exposure, names = network.match(
+        network.read(spectrum, response=options.response, arf=options.arf)
+        for spectrum in options.spectra
+    )
+    posteriors = network.each(
+        counts,
+        exposure=exposure,
+        names=names,
+        key=jax.random.key(seed),
+        draws=options.draws,
+        progress=True,
+        seed=seed,
+    )
+    rows, lines = [], []
+    for spectrum, seconds, file, posterior in zip(
+        options.spectra, exposure, files, posteriors, strict=True
+    ):
+        rows.append(save_posterior(file, posterior, spectrum, float(seconds)))
+        lines.append(_line(spectrum, posterior))
+    write_table(table, rows)
+    print(*lines, sep="\n")
+    print(f"files: {table} and {len(files)} posteriors beside it")
+    return NOT_TRUSTED if "not trusted" in {row["verdict"] for row in rows} else 0
+
+
+def _line(spectrum: str, posterior: Posterior) -> str:
+    values = ", ".join(
+        f"{name} {row['mean']:.4g} +- {row['sd']:.2g}"
+        for name, row in posterior.summary().items()
+    )
+    assert posterior.report is not None
+    return (
+        f"{spectrum}: {values}; effective draws {posterior.effective_draws:,.0f} "
+        f"({100 * posterior.efficiency:.0f} %), Pareto k {posterior.pareto_k:.2f}, "
+        f"by {posterior.method}: {posterior.report.verdict}"
+    )
+
+
 def _info(options: argparse.Namespace) -> int:
     path = Path(options.file)
     if path.suffix == ".toml":
         print(_describe_config(read_config(path)))
     elif zipfile.is_zipfile(path):
-        kind = read_header(path)["kind"]
-        print(f"{path}: {kind}")
-        if kind == "posterior":
-            print(Posterior.load(path))
+        print(_describe_saved(path))
     else:
         print(describe(path))
     return 0
+
+
+def _describe_saved(path: Path) -> str:
+    kind = read_header(path)["kind"]
+    if kind == KIND:
+        return describe_network(path)
+    return f"{path}: {kind}" + (
+        f"\n{Posterior.load(path)}" if kind == "posterior" else ""
+    )
 
 
 def _describe_config(config: Config) -> str:

@@ -10,24 +10,9 @@ from typing import Any
 from jsbi.api import check_choices, check_limits, check_parameters
 from jsbi.data import Observation, read_observation
 from jsbi.model import ExpressionModel, spectral_model, suggest
-from jsbi.simulate import (
-    LogNormal,
-    LogUniform,
-    Marginal,
-    Normal,
-    Prior,
-    TruncatedNormal,
-    Uniform,
-)
+from jsbi.simulate import Prior, prior_from
+from jsbi.training import check_training
 
-# Name of the prior: its class, and what its numbers mean.
-MARGINALS: dict[str, tuple[type[Marginal], tuple[str, ...]]] = {
-    "uniform": (Uniform, ("low", "high")),
-    "loguniform": (LogUniform, ("low", "high")),
-    "normal": (Normal, ("mean", "sd")),
-    "truncated_normal": (TruncatedNormal, ("mean", "sd", "low", "high")),
-    "lognormal": (LogNormal, ("mean_ln", "sd_ln")),
-}
 _TOP = (
     "model",
     "abundances",
@@ -37,6 +22,7 @@ _TOP = (
     "observation",
     "prior",
     "truth",
+    "amortize",
 )
 _OBSERVATION = (
     "name",
@@ -49,6 +35,14 @@ _OBSERVATION = (
     "group",
     "row",
 )
+_AMORTIZE = {
+    "exposure": list,
+    "counts": list,
+    "compressor": str,
+    "members": int,
+    "simulations": int,
+    "steps": int,
+}
 _FILES = ("spectrum", "response", "arf", "background_file")
 
 
@@ -66,6 +60,7 @@ class Config:
         seed: Seed of the random key.
         draws: Effective draws to reach.
         truth: Parameters to simulate with; empty where there are none.
+        amortize: Keyword arguments of `amortize`.
     """
 
     path: Path
@@ -77,6 +72,7 @@ class Config:
     seed: int
     draws: int
     truth: dict[str, float]
+    amortize: dict[str, Any]
 
     def read_observations(self, **changes: Any) -> tuple[Observation, ...]:
         """Read the spectra with their responses.
@@ -136,7 +132,7 @@ def _config(path: Path, table: dict[str, Any]) -> Config:
         _typed(table["model"], str, "model"),
         abundances=_typed(table.get("abundances", "wilm"), str, "abundances"),
     )
-    prior = _prior(_typed(table["prior"], dict, "prior"))
+    prior = prior_from(_typed(table["prior"], dict, "prior"))
     check_parameters(model, prior)
     method = _typed(table.get("method", "auto"), str, "method")
     draws = _typed(table.get("draws", 10_000), int, "draws")
@@ -154,6 +150,7 @@ def _config(path: Path, table: dict[str, Any]) -> Config:
         seed=_typed(table.get("seed", 0), int, "seed"),
         draws=draws,
         truth=_truth(model, _typed(table.get("truth", {}), dict, "truth")),
+        amortize=_amortize(_typed(table.get("amortize", {}), dict, "amortize")),
     )
 
 
@@ -200,48 +197,31 @@ def _observation(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
     if "row" in arguments:
         _typed(arguments["row"], int, "observation.row")
     if "energy" in arguments:
-        arguments["energy"] = _energy(arguments["energy"])
+        arguments["energy"] = _range(arguments["energy"], "observation.energy", "keV")
     return arguments
 
 
-def _energy(value: Any) -> tuple[float, float]:
+def _range(value: Any, key: str, unit: str) -> tuple[float, float]:
     good = isinstance(value, list) and len(value) == 2
     if not good or not all(type(limit) in (int, float) for limit in value):
-        raise ValueError(
-            f"`observation.energy` must be [low, high] in keV; got {value!r}."
-        )
+        raise ValueError(f"`{key}` must be [low, high] in {unit}; got {value!r}.")
     return float(value[0]), float(value[1])
 
 
-def _prior(table: dict[str, Any]) -> Prior:
-    return Prior({name: _marginal(name, value) for name, value in table.items()})
-
-
-def _marginal(name: str, value: Any) -> Marginal | float | str:
-    if isinstance(value, str):
-        return value
-    if type(value) in (int, float):
-        return float(value)
-    if not isinstance(value, dict) or len(value) != 1:
-        raise ValueError(
-            f"The prior of {name!r} must be a number, the name of another parameter, "
-            f"or one of {', '.join(MARGINALS)} such as {{ uniform = [0.0, 1.0] }}; "
-            f"got {value!r}."
-        )
-    ((kind, numbers),) = value.items()
-    if kind not in MARGINALS:
-        raise ValueError(
-            f"Unknown prior {kind!r} of {name!r}. {suggest(kind, list(MARGINALS))}"
-        )
-    marginal, meaning = MARGINALS[kind]
-    if not isinstance(numbers, list) or len(numbers) != len(meaning):
-        raise ValueError(
-            f"{kind} of {name!r} needs [{', '.join(meaning)}]; got {numbers!r}."
-        )
+def _amortize(table: dict[str, Any]) -> dict[str, Any]:
+    _check_keys(table, tuple(_AMORTIZE), "amortize.")
+    arguments = {}
+    for key, value in table.items():
+        if _AMORTIZE[key] is list:
+            unit = "s" if key == "exposure" else "counts"
+            arguments[key] = _range(value, f"amortize.{key}", unit)
+        else:
+            arguments[key] = _typed(value, _AMORTIZE[key], f"amortize.{key}")
     try:
-        return marginal(*numbers)
+        check_training(**arguments)
     except ValueError as error:
-        raise ValueError(f"The prior of {name!r}: {error}") from None
+        raise ValueError(f"[amortize]: {error}") from None
+    return arguments
 
 
 def _truth(model: ExpressionModel, table: dict[str, Any]) -> dict[str, float]:

@@ -1,12 +1,13 @@
 """The files of a fit: tables, figures and what other programs read."""
 
+import csv
 import dataclasses
 import io
 import json
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,21 @@ from jsbi.data import Observation
 from jsbi.posterior import Posterior, Report
 from jsbi.simulate import Prior
 from jsbi.store import atomic_path
+
+# Of the table of many spectra; columns of the parameters follow.
+_COLUMNS = (
+    "verdict",
+    "method",
+    "ess",
+    "efficiency",
+    "pareto_k",
+    "log_evidence",
+    "log_evidence_error",
+    "cstat",
+    "cstat_expected",
+    "cstat_sd",
+    "bins",
+)
 
 
 def check_folder(path: str | os.PathLike) -> Path:
@@ -38,6 +54,53 @@ def check_folder(path: str | os.PathLike) -> Path:
             f"Cannot write into {folder}: {error.strerror}. Choose another folder with "
             "--out."
         ) from None
+
+
+def check_file(path: str | os.PathLike) -> Path:
+    """Check, before long work, that a file can be written; leave no trace.
+
+    Raises:
+        OSError: If it cannot.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise OSError(f"Cannot write {file}: it is a folder. Give --out a file.")
+    check_folder(file.parent)
+    return file
+
+
+def check_overwriting(
+    files: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike]
+) -> None:
+    """Check, before long work, that no file to write is one of the inputs.
+
+    Args:
+        files: What is to be written; all different.
+        inputs: What has been read; `x` and `x.gz` are taken for one, because either is
+            read in place of the other.
+
+    Raises:
+        ValueError: If one is, or two files to write are the same.
+    """
+    kept = {_real(each) for each in inputs}
+    seen = set()
+    for file in files:
+        real = _real(file)
+        if real in kept:
+            raise ValueError(
+                f"{file} is to be written, but is among the input; it would be lost. "
+                "Give another name with --out."
+            )
+        if real in seen:
+            raise ValueError(
+                f"{file} is to be written twice, with different content. Give another "
+                "name with --out."
+            )
+        seen.add(real)
+
+
+def _real(path: str | os.PathLike) -> str:
+    return os.path.realpath(path).removesuffix(".gz")
 
 
 def summarise(posterior: Posterior) -> dict[str, Any]:
@@ -106,6 +169,7 @@ def write_results(
     Returns: The files. Figures are left out where the extra `plot` is not installed.
     """
     kept = posterior.resampled_rows(jax.random.key(seed), rows)
+    figures = _figures(posterior, observation, model, prior, reference, truth)
     folder.mkdir(parents=True, exist_ok=True)
     posterior.save(folder / "posterior.jsbi")
     tables = {
@@ -114,8 +178,72 @@ def write_results(
         "chain.fits": _chain(posterior, kept, model),
     }
     written = [folder / "posterior.jsbi", *_write(folder, tables)]
-    figures = _figures(posterior, observation, model, prior, reference, truth)
     return written + _write(folder, figures)
+
+
+def posterior_files(folder: Path, spectra: Sequence[str]) -> list[Path]:
+    """The file for the posterior of each spectrum, and last that for their table.
+
+    Args:
+        folder: Where they will be.
+        spectra: The file of each spectrum.
+    """
+    names = [f"{name}.jsbi" for name in _unique_names(spectra)]
+    return [folder / name for name in (*names, "posteriors.csv")]
+
+
+def save_posterior(
+    file: Path, posterior: Posterior, spectrum: str, exposure: float
+) -> dict[str, Any]:
+    """Write the posterior of one of many spectra.
+
+    Args:
+        file: Its folder is made if it does not exist.
+        posterior: A judged posterior.
+        spectrum: The file of the spectrum.
+        exposure: Of the spectrum [s].
+
+    Returns: The spectrum's row of the table; empty where a number is unknown.
+    """
+    summary = summarise(posterior)
+    values = {
+        f"{name}_{statistic}": value
+        for name, statistics in summary["parameters"].items()
+        for statistic, value in statistics.items()
+    }
+    row = {"exposure": exposure} | {name: summary[name] for name in _COLUMNS} | values
+    numbers = {
+        name: f"{value:.9g}" if isinstance(value, float) else value
+        for name, value in row.items()
+    }
+    reasons = {"reasons": "; ".join(summary["reasons"])}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    posterior.save(file)
+    return {"file": spectrum} | numbers | {"posterior": file.name} | reasons
+
+
+def write_table(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows of the same columns as a table with a header."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    _write(file.parent, {file.name: text.getvalue().encode()})
+
+
+def _unique_names(spectra: Sequence[str]) -> list[str]:
+    """The files' names without folder and ending; equal ones are numbered."""
+    stems = [Path(Path(each).name.removesuffix(".gz")).stem for each in spectra]
+    names, used = [], set()
+    for stem in stems:
+        name, number = stem, 1
+        # Some file systems do not tell capitals from small letters.
+        while name.casefold() in used:
+            number += 1
+            name = f"{stem}-{number}"
+        used.add(name.casefold())
+        names.append(name)
+    return names
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> list[Path]:

@@ -67,11 +67,12 @@ def fitted(tmp_path_factory):
     """A spectrum simulated from the truth and fitted, all through the shell."""
     folder = tmp_path_factory.mktemp("fit")
     observation = make_observation(np.ones(60))
-    write_spectrum(folder / "test.pha", observation, response="t.rmf", arf="t.arf")
+    write_spectrum(folder / "empty.pha", observation, response="t.rmf", arf="t.arf")
     write_response(folder / "t.rmf", observation.response)
     write_arf(folder / "t.arf", observation.response)
     (folder / "fit.toml").write_text(CONFIG)
-    arguments = [str(folder / "fit.toml"), "--out", str(folder / "test.pha")]
+    (folder / "fake.toml").write_text(CONFIG.replace("test.pha", "empty.pha"))
+    arguments = [str(folder / "fake.toml"), "--out", str(folder / "test.pha")]
     assert main(["simulate", *arguments]) == 0
     status = main(["fit", str(folder / "fit.toml"), "--out", str(folder / "out")])
     return folder, status
@@ -292,6 +293,18 @@ def test_infinite_area(folder, capsys):
     assert "finite" in message
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_no_area(folder, capsys, dry):
+    def spoil(table):
+        table.data["SPECRESP"] *= 0
+
+    edit(folder / "t.arf", 1, spoil)
+    out = folder / "out"
+    message = refused(capsys, "fit", folder / "fit.toml", "--out", out, *dry)
+    assert "Is the effective area zero?" in message
+    assert not out.exists()
+
+
 def test_an_output_folder_that_cannot_be(folder, capsys):
     (folder / "file").write_text("")
     message = refused(
@@ -312,6 +325,48 @@ def test_simulating_needs_the_whole_truth(folder, capsys):
     assert "tbabs.nH, powerlaw.PhoIndex are missing" in message
 
 
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [
+        ("test.pha", "is among the input"),
+        ("t.pha", "t.rmf is to be written, but is among the input"),
+        ("other.rmf", "is to be written twice"),
+        ("sub/../t.pha", "is among the input"),
+        ("fit.toml", "is among the input"),
+        (".", "is a folder"),
+    ],
+)
+def test_simulating_replaces_no_input(folder, capsys, out, reason):
+    (folder / "sub").mkdir()
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    message = refused(capsys, "simulate", folder / "fit.toml", "--out", folder / out)
+    assert reason in message
+    after = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert after == before
+
+
+def test_simulating_replaces_no_response_of_the_configuration(folder, capsys):
+    change(folder, "energy =", 'response = "x.rmf"\narf = "x.arf"\nenergy =')
+    (folder / "t.rmf").rename(folder / "x.rmf")
+    (folder / "t.arf").rename(folder / "x.arf")
+    out = "--out", folder / "x.pha"
+    assert "among the input" in refused(capsys, "simulate", folder / "fit.toml", *out)
+    out = "--out", folder / "y.pha"
+    assert main([str(each) for each in ("simulate", folder / "fit.toml", *out)]) == 0
+
+
+def test_a_figure_that_fails_leaves_no_files(fitted, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no figure")
+
+    folder, _ = fitted
+    monkeypatch.setattr("jsbi.output._figures", fail)
+    out = folder / "without"
+    with pytest.raises(RuntimeError, match="no figure"):
+        main(["fit", str(folder / "fit.toml"), "--out", str(out)])
+    assert not out.exists()
+
+
 def test_files_of_the_output_folder_stay(fitted):
     """Checking that the folder can be written must not touch what is in it."""
     folder, _ = fitted
@@ -321,9 +376,7 @@ def test_files_of_the_output_folder_stay(fitted):
     assert (folder / "kept" / "test").read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--draws", "0"], ["--method", "nested"], ["--seed", "-1"]]
-)
+@pytest.mark.parametrize("arguments", [["--draws", "0"], ["--seed", "-1"]])
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 def test_options_are_checked_before_anything_is_made(folder, capsys, arguments, dry):
     out = folder / "out"
