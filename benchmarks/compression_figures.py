@@ -42,7 +42,6 @@ def draw_comparison(rows: list[dict[str, Any]], title: str) -> Figure:
             )
         axes.margins(x=0.35)
         axes.set_xlabel(label)
-    panels[-1].set_xscale("log")
     panels[0].axvline(1, color=VERMILION, lw=0.9)
     panels[0].set_yticks(place, [row["compressor"] for row in rows])
     figure.suptitle(title, fontsize=9)

@@ -21,7 +21,13 @@ from jsbi.correct.network import (
     train_proposal,
     transported_rung,
 )
-from jsbi.correct.rung import Rung, best_rung, judge_draws, judge_samples
+from jsbi.correct.rung import (
+    Rung,
+    best_rung,
+    judge_draws,
+    judge_samples,
+    missed_modes,
+)
 from jsbi.posterior import Posterior
 from jsbi.progress import Progress
 from jsbi.simulate import Target
@@ -237,7 +243,7 @@ def nuts_rung(
     """
     key_start, key_run = jax.random.split(key)
     with progress.stage("nuts: starting points", "optimise", 1) as tick:
-        start, covariance = _starts(key_start, target, seed)
+        start, covariance, modes = _starts(key_start, target, seed)
         tick(1)
     per_chain = max(1000, int(enough / CHAINS))
     warmup = 1000
@@ -251,27 +257,29 @@ def nuts_rung(
             warmup=warmup,
             tick=tick,
         )
-    return judge_samples(posterior, divergence_doubt(divergent), divergent=divergent)
+    doubts = divergence_doubt(divergent)
+    if modes is not None:
+        doubts += missed_modes(modes, posterior.z, posterior.weights)
+    return judge_samples(posterior, doubts, divergent=divergent)
 
 
 def _starts(
     key: Key[Array, ""], target: Target, seed: Posterior | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Dispersed starts of the chains, and a guess of the covariance."""
+) -> tuple[np.ndarray, np.ndarray, Modes | None]:
+    """Dispersed starts of the chains, a guess of the covariance, and best fits."""
     key_rows, key_modes = jax.random.split(key)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key_rows)))
     if seed is not None:
         rows = generator.choice(seed.draws, CHAINS, p=seed.weights)
-        return seed.z[rows], np.cov(seed.z.T, aweights=seed.weights).reshape(
-            target.dimension, -1
-        )
+        covariance = np.cov(seed.z.T, aweights=seed.weights)
+        return seed.z[rows], covariance.reshape(target.dimension, -1), None
     modes = find_modes(key_modes, target)
     share = np.exp(modes.log_mass - modes.log_mass.max())
     rows = generator.choice(len(modes.z), CHAINS, p=share / share.sum())
     factor = np.linalg.cholesky(modes.covariance[rows])
     normal = generator.standard_normal((CHAINS, target.dimension))
     start = modes.z[rows] + np.einsum("cij,cj->ci", factor, normal)
-    return start, modes.covariance[0]
+    return start, modes.covariance[0], modes
 
 
 def nested_rung(

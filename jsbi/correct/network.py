@@ -9,10 +9,16 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jsbi.baseline import Modes, find_modes
-from jsbi.baseline.optimize import NEAR
 from jsbi.correct.adapt import BATCH, STEPS, adapt, defend, draw_from_flow
 from jsbi.correct.draws import WeightedDraws
-from jsbi.correct.rung import SOUND_K, Rung, judge_draws, judge_samples
+from jsbi.correct.rung import (
+    SEEN_MASS,
+    SOUND_K,
+    Rung,
+    judge_draws,
+    judge_samples,
+    missed_modes,
+)
 from jsbi.correct.tempering import temper_draws
 from jsbi.correct.transport import sample_transported
 from jsbi.estimate import (
@@ -43,7 +49,6 @@ LEAST_SETTLED = 5000.0
 LESSONS = 3  # batches at most that teach where the flow is too low
 POOL = 20_000  # spectra from a part of the prior that is sampled by rejection
 PARTICLES = 2048
-SEEN_MASS = 1e-3  # of modes that draws must hold
 CHAINS = 4
 RESTRICTIONS = ("region", "classifier", "rounds", "prior")
 
@@ -104,21 +109,7 @@ class Trained:
         self, z: Float[np.ndarray, "draw dim"], weight: Float[np.ndarray, " draw"]
     ) -> tuple[str, ...]:
         """Modes of which weighted draws hold next to nothing."""
-        if self.modes is None:
-            return ()
-        modes = self.modes
-        share = np.exp(modes.log_mass - np.logaddexp.reduce(modes.log_mass))
-        missed = 0
-        for place, covariance, expected in zip(
-            modes.z, modes.covariance, share, strict=True
-        ):
-            apart = np.linalg.solve(np.linalg.cholesky(covariance), (z - place).T)
-            near = (apart**2).sum(0) < NEAR * len(place)
-            missed += expected > SEEN_MASS and weight[near].sum() < 0.05 * expected
-        return (
-            f"The draws hold next to nothing of {missed} of {len(share)} modes that "
-            "an optimiser found.",
-        ) * bool(missed)
+        return () if self.modes is None else missed_modes(self.modes, z, weight)
 
 
 def train_proposal(

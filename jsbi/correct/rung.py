@@ -5,7 +5,10 @@ import math
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from jsbi.baseline import Modes
+from jsbi.baseline.optimize import NEAR
 from jsbi.correct.draws import WeightedDraws
 from jsbi.correct.mixture import MixtureDraws
 from jsbi.posterior import Posterior
@@ -17,6 +20,8 @@ ACCEPTED_EFFICIENCY = 0.1
 MOST_LOST = 1e-3  # share of the draws at which the model may have no value
 LEAST_EFFECTIVE = 400.0  # draws of samplers that have no importance weights
 MIXED_R_HAT, SOUND_R_HAT = 1.01, 1.05
+SEEN_MASS = 1e-3  # of modes that draws must hold
+FOUND = 0.05  # of a mode's mass, as Laplace has it, that counts as found
 SURE_EVIDENCE = 0.5  # error of ln Z below which populations have agreed
 
 
@@ -171,6 +176,34 @@ def judge_samples(
         "doubts": list(doubts),
     }
     return Rung(posterior, record | numbers, doubts)
+
+
+def missed_modes(
+    modes: Modes,
+    z: Float[np.ndarray, "draw dim"],
+    weight: Float[np.ndarray, " draw"],
+) -> tuple[str, ...]:
+    """What weighted draws say about modes that an optimiser found.
+
+    Args:
+        modes: Best fits.
+        z: Draws.
+        weight: Their weights, which add up to 1.
+
+    Returns: A doubt, if the draws hold next to nothing of some mode.
+    """
+    share = np.exp(modes.log_mass - np.logaddexp.reduce(modes.log_mass))
+    missed = 0
+    for place, covariance, expected in zip(
+        modes.z, modes.covariance, share, strict=True
+    ):
+        apart = np.linalg.solve(np.linalg.cholesky(covariance), (z - place).T)
+        near = (apart**2).sum(0) < NEAR * len(place)
+        missed += expected > SEEN_MASS and weight[near].sum() < FOUND * expected
+    return (
+        f"The draws hold next to nothing of {missed} of {len(share)} modes that an "
+        "optimiser found.",
+    ) * bool(missed)
 
 
 def best_rung(rungs: list[Rung]) -> Rung:

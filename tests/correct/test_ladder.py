@@ -3,10 +3,11 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsbi.baseline import Modes
+from jsbi.baseline import Modes, find_modes
 from jsbi.correct import (
     MixtureDraws,
     Training,
@@ -18,6 +19,9 @@ from jsbi.correct import (
     weighted_posterior,
 )
 from jsbi.correct import rung as gates
+from jsbi.correct.network import cover
+from jsbi.correct.rung import missed_modes
+from jsbi.estimate import Region
 from jsbi.progress import Progress
 from tests.targets import grid_answer, landscape_target, power_law_target, two_modes
 
@@ -158,3 +162,27 @@ def test_a_mode_that_one_fit_found_is_a_doubt():
     assert "better than every fit" in ladder._doubts(modes, better, target)[1]
     light = dataclasses.replace(modes, log_mass=np.array([0.0, -9.0]))
     assert ladder._doubts(light, quiet, target) == ()
+
+
+def test_draws_that_hold_nothing_of_a_mode_are_doubted():
+    modes = find_modes(jax.random.key(0), landscape_target(two_modes))
+    assert len(modes.z) == 2
+    normal = np.random.default_rng(0).standard_normal((1000, 2))
+    factor = np.linalg.cholesky(modes.covariance)
+    one, two = (at + normal @ f.T for at, f in zip(modes.z, factor, strict=True))
+    even = np.full(1000, 1e-3)
+    (doubt,) = missed_modes(modes, one, even)
+    assert "1 of 2 modes" in doubt
+    assert missed_modes(modes, np.concatenate([one, two]), np.tile(even, 2) / 2) == ()
+
+
+def test_a_region_is_widened_to_hold_every_mode():
+    target = landscape_target(two_modes)
+    modes = find_modes(jax.random.key(0), target)
+    narrow = Region(
+        jnp.asarray(modes.z[0], jnp.float32), 0.05 * jnp.eye(2, dtype=jnp.float32)
+    )
+    wide = cover(narrow, modes)
+    for place in modes.z:
+        assert np.linalg.norm(wide.whiten(jnp.asarray(place, jnp.float32))) < 2
+    assert cover(wide, modes) is wide
