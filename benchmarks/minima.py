@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 from scipy.stats import chi2
 
-from benchmarks.case import merged
+from benchmarks.case import coarser
 from benchmarks.cases import paper1_model2
 from benchmarks.measure import RESULTS, save
 from jsbi.baseline import find_modes
@@ -46,11 +46,7 @@ def coarse_target() -> Target:
     """Model 2 with four energy bins merged to one of 20 eV, to be four times faster."""
     case = paper1_model2()
     (observation,) = case.observations
-    response = observation.response
-    energy = np.append(np.arange(0, len(response.area), 4), len(response.area))
-    response = merged(response, energy, np.arange(response.detectors + 1))
-    observations = (dataclasses.replace(observation, response=response),)
-    return dataclasses.replace(case, observations=observations).target()
+    return dataclasses.replace(case, observations=(coarser(observation, 4),)).target()
 
 
 def restricted_draws(

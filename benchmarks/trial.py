@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.stats import linregress
 
-from benchmarks.case import Case, merged
+from benchmarks.case import Case, coarser
 from benchmarks.cases import paper1_model1, paper1_model2, paper1_model3
 from benchmarks.paper1 import MODEL_3
 from jsbi.amortized import AmortizedPosterior
@@ -131,11 +131,7 @@ def coarse_case(setup: Setup) -> Case:
     """
     case = setup.make()
     (observation,) = case.observations
-    response = observation.response
-    energy = np.append(np.arange(0, len(response.area), 4), len(response.area))
-    response = merged(response, energy, np.arange(response.detectors + 1))
-    observations = (dataclasses.replace(observation, response=response),)
-    return dataclasses.replace(case, observations=observations)
+    return dataclasses.replace(case, observations=(coarser(observation, 4),))
 
 
 def restricted_draws(

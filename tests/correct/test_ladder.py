@@ -66,7 +66,10 @@ def test_the_first_rung_that_passes_is_the_last():
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("method", ["network", "smc", "transported", "nested"])
+@pytest.mark.parametrize(
+    "method",
+    ["network", "smc", "nested", pytest.param("transported", marks=pytest.mark.slow)],
+)
 def test_every_rung_alone_is_right(method):
     target = power_law_target()
     (rung,) = take(target, method, training=Training(steps=300))

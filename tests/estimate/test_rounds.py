@@ -62,6 +62,7 @@ def test_the_posterior_is_as_wide_before_reweighting_as_it_should_be(finished):
     assert np.all(np.abs(z.mean(0) - mean) / sd < 0.3)
 
 
+@pytest.mark.slow
 def test_a_proposal_taken_for_the_prior_does_make_it_narrower():
     """What the test above would see if draws from the posterior were trained on."""
     target = power_law_target()
