@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from scipy.stats import kstest, kstwo
 
 from benchmarks.case import coarser
@@ -211,10 +212,12 @@ def draw(outcomes: Outcomes) -> Figure:
     left.axhline(limit, color=GREY, ls="--", lw=0.9, label="1 % in all")
     left.set(xscale="log", yscale="log", xlabel="exposure [s]", ylabel="$p$-value")
     left.legend(ncols=2)
+    left.xaxis.set_minor_formatter(NullFormatter())
     for name, colour in (("trusted", BLUE), ("adapted", VERMILION)):
         values = [row[name] for row in rows]
         right.plot(middle, values, "o-", ms=4, color=colour, label=name)
     right.set(xscale="log", xlabel="exposure [s]", ylabel="share", ylim=(0, 1.05))
+    right.xaxis.set_minor_formatter(NullFormatter())
     right.legend()
     return figure
 
