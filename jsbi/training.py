@@ -5,7 +5,6 @@ from importlib import metadata
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
@@ -27,10 +26,9 @@ from jsbi.simulate import (
     Prior,
     Simulator,
     Source,
-    Stored,
     Target,
     make_conditions,
-    without_context,
+    stored,
 )
 
 POOL = 50_000  # spectra without noise, where the prior is restricted
@@ -190,14 +188,8 @@ def _source(
         tick(number)
     total = expected.sum(1, dtype=np.float64)
     kept = (total >= rule.low) & (total <= rule.high)
-    return Stored(
-        without_context(
-            jnp.asarray(z[kept], expected.dtype), jnp.asarray(expected[kept])
-        )
-    )
+    return stored(z[kept], expected[kept])
 
 
 def _whole_prior(simulator: Simulator) -> Source:
-    dimension = simulator.prior.dimension
-    region = Region(jnp.zeros(dimension), jnp.eye(dimension))
-    return FromRegion(simulator, region)
+    return FromRegion(simulator, Region.whole(simulator.prior.dimension))

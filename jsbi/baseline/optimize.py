@@ -41,6 +41,19 @@ class Modes:
     hits: Int[np.ndarray, " mode"]
     starts: int
 
+    @property
+    def share(self) -> Float[np.ndarray, " mode"]:
+        """Laplace's estimate of the share of each mode in all of them."""
+        return np.exp(self.log_mass - np.logaddexp.reduce(self.log_mass))
+
+    def distances(
+        self, z: Float[np.ndarray, "draw dim"]
+    ) -> Float[np.ndarray, "mode draw"]:
+        """Squared distance of each draw from each mode, in units of its widths."""
+        apart = z.T[None] - self.z[:, :, None]
+        white = np.linalg.solve(np.linalg.cholesky(self.covariance), apart)
+        return (white**2).sum(1)
+
 
 def find_modes(key: Key[Array, ""], target: Target, starts: int = 32) -> Modes:
     """Fit from many starts with Levenberg-Marquardt and keep the distinct optima.
@@ -78,11 +91,8 @@ def find_modes(key: Key[Array, ""], target: Target, starts: int = 32) -> Modes:
 def _news(known: Modes, modes: Modes) -> bool:
     """Whether some mode of weight is not among those that were known."""
     heavy = modes.log_mass > modes.log_mass.max() + HEAVY_LOG_MASS
-    for place, covariance in zip(modes.z[heavy], modes.covariance[heavy], strict=True):
-        apart = np.linalg.solve(np.linalg.cholesky(covariance), (known.z - place).T)
-        if (apart**2).sum(0).min() > 4 + len(place):
-            return True
-    return False
+    nearest = modes.distances(known.z).min(1)
+    return bool((nearest[heavy] > 4 + modes.z.shape[1]).any())
 
 
 def _neighbours(
@@ -91,8 +101,7 @@ def _neighbours(
     """The most promising places that differ from a mode in one or two parameters."""
     dimension = target.dimension
     each = CANDIDATES // 8
-    share = np.exp(modes.log_mass - np.logaddexp.reduce(modes.log_mass))
-    share = 0.5 * share + 0.5 / len(share)  # light modes have neighbours too
+    share = 0.5 * modes.share + 0.5 / len(modes.z)  # light modes have neighbours too
     start = modes.z[generator.choice(len(share), 4 * each, p=share)]
     rows = np.arange(len(start))
     kind = rows // each  # 0 and 1: one anew; 2: two anew; 3: some exchanged
@@ -109,14 +118,10 @@ def _neighbours(
     start[kind < 3, one[kind < 3]] = generator.standard_normal(3 * each)
     start[kind == 2, other[kind == 2]] = generator.standard_normal(each)
     density = target.log_likelihood(start) + target.log_prior(start)
-    promise = density.copy()
-    for place, covariance, top in zip(
-        modes.z, modes.covariance, modes.log_posterior, strict=True
-    ):
-        apart = np.linalg.solve(np.linalg.cholesky(covariance), (start - place).T)
-        # What is better than a mode does not lie in it, however wide it is.
-        known = ((apart**2).sum(0) < NEAR * dimension) & (density < top + 0.5)
-        promise[known] = -np.inf
+    # What is better than a mode does not lie in it, however wide it is.
+    worse = density < modes.log_posterior[:, None] + 0.5
+    known = (modes.distances(start) < NEAR * dimension) & worse
+    promise = np.where(known.any(0), -np.inf, density)
     chosen = []
     for these in (kind < 2, kind == 2, kind == 3):
         best = rows[these][np.argsort(-promise[these], kind="stable")]

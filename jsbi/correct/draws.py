@@ -1,10 +1,11 @@
 """Draws with exact weights: what every importance sampler returns."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+
+from jsbi.simulate import log_prior
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,6 @@ def weigh(
         log_likelihood: Relative to the perfect fit.
         log_proposal: Log density of the proposal.
     """
-    log_prior = -0.5 * (z**2).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
-    log_ratio = log_likelihood + log_prior - log_proposal
+    log_ratio = log_likelihood + log_prior(z) - log_proposal
     known = np.isfinite(log_ratio)
     return WeightedDraws(z, log_likelihood, np.where(known, log_ratio, -np.inf))

@@ -274,8 +274,7 @@ def _starts(
         covariance = np.cov(seed.z.T, aweights=seed.weights)
         return seed.z[rows], covariance.reshape(target.dimension, -1), None
     modes = find_modes(key_modes, target)
-    share = np.exp(modes.log_mass - modes.log_mass.max())
-    rows = generator.choice(len(modes.z), CHAINS, p=share / share.sum())
+    rows = generator.choice(len(modes.z), CHAINS, p=modes.share)
     factor = np.linalg.cholesky(modes.covariance[rows])
     normal = generator.standard_normal((CHAINS, target.dimension))
     start = modes.z[rows] + np.einsum("cij,cj->ci", factor, normal)

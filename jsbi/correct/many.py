@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from jsbi.correct.adapt import DEFENCE
 from jsbi.correct.draws import WeightedDraws, weigh
 from jsbi.estimate import PosteriorEstimator
 from jsbi.simulate import Conditions, Simulator, under
 
-DEFENCE = 0.2  # share of the draws that do not come from the flow
 DEGREES = 4.0  # of freedom of the Student-t that they come from
 WIDER = 2.0  # than the flow
 SPECTRA = 16  # on the device at once

@@ -38,8 +38,7 @@ def _scatter(z: np.ndarray, centre: np.ndarray, weight: np.ndarray) -> np.ndarra
 
 def mixture_at(modes: Modes) -> StudentMixture:
     """A Student-t at each mode with its Gauss-Newton covariance and Laplace mass."""
-    share = np.exp(modes.log_mass - np.logaddexp.reduce(modes.log_mass))
-    share = 0.9 * share + 0.1 / len(share)  # no mode is lost to a poor estimate
+    share = 0.9 * modes.share + 0.1 / len(modes.z)  # no mode is lost to a poor estimate
     return StudentMixture(share, modes.z, np.linalg.cholesky(modes.covariance))
 
 

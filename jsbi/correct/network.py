@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from jsbi.baseline import Modes, find_modes
 from jsbi.correct.adapt import BATCH, STEPS, adapt, defend, draw_from_flow
@@ -15,9 +15,10 @@ from jsbi.correct.rung import (
     SEEN_MASS,
     SOUND_K,
     Rung,
-    judge_draws,
     judge_samples,
+    judge_weighted,
     missed_modes,
+    weighted_posterior,
 )
 from jsbi.correct.tempering import temper_draws
 from jsbi.correct.transport import sample_transported
@@ -37,7 +38,7 @@ from jsbi.estimate.restrict import POWER
 from jsbi.model import suggest
 from jsbi.posterior import Posterior
 from jsbi.progress import Progress
-from jsbi.simulate import Source, Stored, Target, without_context
+from jsbi.simulate import Source, Target, stored
 from jsbi.weights import effective_draws, pareto_k
 
 # A refit costs as much as tens of thousands of draws of a cheap likelihood.
@@ -105,11 +106,11 @@ class Trained:
     numbers: dict[str, Any]
     modes: Modes | None
 
-    def doubts(
-        self, z: Float[np.ndarray, "draw dim"], weight: Float[np.ndarray, " draw"]
-    ) -> tuple[str, ...]:
-        """Modes of which weighted draws hold next to nothing."""
-        return () if self.modes is None else missed_modes(self.modes, z, weight)
+    def doubts(self, posterior: Posterior) -> tuple[str, ...]:
+        """Modes of which a posterior holds next to nothing."""
+        if self.modes is None:
+            return ()
+        return missed_modes(self.modes, posterior.z, posterior.weights)
 
 
 def train_proposal(
@@ -197,10 +198,9 @@ def _source(
     modes: Modes | None,
 ) -> tuple[Source, int]:
     """Where to simulate, and how many simulations that has made; 0 for none yet."""
-    simulator, dimension = target.simulator, target.dimension
+    simulator = target.simulator
     if training.restriction == "prior":
-        everywhere = Region(jnp.zeros(dimension), jnp.eye(dimension))
-        return FromRegion(simulator, everywhere), 0
+        return FromRegion(simulator, Region.whole(target.dimension)), 0
     if training.restriction == "region":
         if seed is not None:
             return FromRegion(simulator, region_of(seed, target)), 0
@@ -209,13 +209,8 @@ def _source(
     key_part, key_pool = jax.random.split(key)
     part = restrict_by_classifier(key_part, target, rule=LowestStatistic())
     z = part.sample(key_pool, POOL)
-    expected = expected_spectra(target, z)
-    known = np.isfinite(expected).all(1)
-    pool = without_context(
-        jnp.asarray(z[known], expected.dtype), jnp.asarray(expected[known])
-    )
     made = sum(each.simulations for each in part.rounds) + POOL
-    return Stored(pool), made
+    return stored(z, expected_spectra(target, z)), made
 
 
 def cover(region: Region, modes: Modes) -> Region:
@@ -228,12 +223,10 @@ def cover(region: Region, modes: Modes) -> Region:
     dimension = len(centre)
     if ((apart**2).sum(0) < dimension + 4 * np.sqrt(2 * dimension)).all():
         return region
-    unit = np.eye(dimension)
-    precision = np.linalg.inv(modes.covariance[heavy])
-    tempered = np.linalg.inv(POWER * precision + (1 - POWER) * unit)
     places = np.concatenate([centre[None], modes.z[heavy]])
     middle = places.mean(0)
     away = places - middle
+    tempered = _tempered(modes.covariance[heavy])
     within = (factor @ factor.T + tempered.sum(0)) / len(places)
     wide = within + away.T @ away / len(places)
     dtype = region.centre.dtype
@@ -242,14 +235,18 @@ def cover(region: Region, modes: Modes) -> Region:
     )
 
 
+def _tempered(covariance: np.ndarray) -> np.ndarray:
+    """What the likelihood to the power POWER would leave, at most the prior's width."""
+    unit = np.eye(covariance.shape[-1])
+    return np.linalg.inv(POWER * np.linalg.inv(covariance) + (1 - POWER) * unit)
+
+
 def region_of(posterior: Posterior, target: Target) -> Region:
     """Where to simulate, given weighted draws of an earlier rung."""
     centre = posterior.weights @ posterior.z
     apart = posterior.z - centre
     covariance = (apart * posterior.weights[:, None]).T @ apart
-    # The width that the likelihood to the power POWER would leave, at most the prior's.
-    precision = np.linalg.inv(covariance + 1e-9 * np.eye(len(centre)))
-    wide = np.linalg.inv(POWER * precision + (1 - POWER) * np.eye(len(centre)))
+    wide = _tempered(covariance + 1e-9 * np.eye(len(centre)))
     dtype = target.counts.dtype
     return Region(
         jnp.asarray(centre, dtype), jnp.asarray(np.linalg.cholesky(wide), dtype)
@@ -283,24 +280,13 @@ def network_rung(
     proposal, lesson, refits = _refine(key_refine, target, trained.proposal, progress)
     least = max(enough, LEAST_SETTLED)
     draws = _draw_enough(key_draw, target, proposal, lesson, least, most, progress)
-    rung = judge_draws(
-        target,
-        draws,
-        method="network",
-        enough=enough,
-        log_perfect=log_perfect,
-        doubts=trained.doubts(draws.z, _shares(draws.log_ratio)),
-        refits=refits,
-        **trained.numbers,
+    posterior = weighted_posterior(
+        target, draws, method="network", log_perfect=log_perfect
+    )
+    rung = judge_weighted(
+        posterior, enough, trained.doubts(posterior), refits=refits, **trained.numbers
     )
     return rung, replace(trained, proposal=proposal, numbers={})
-
-
-def _shares(log_ratio: np.ndarray) -> np.ndarray:
-    """Weights that add up to 1."""
-    top = log_ratio.max()
-    weight = np.exp(log_ratio - top) if np.isfinite(top) else np.zeros(len(log_ratio))
-    return weight / max(weight.sum(), 1.0)
 
 
 def _refine(
@@ -384,7 +370,7 @@ def smc_rung(
             log_perfect=log_perfect,
             tick=tick,
         )
-    doubts = trained.doubts(posterior.z, posterior.weights)
+    doubts = trained.doubts(posterior)
     return judge_samples(posterior, doubts, **record, **trained.numbers)
 
 
@@ -416,8 +402,7 @@ def transported_rung(
             warmup=warmup,
             tick=tick,
         )
-    doubts = divergence_doubt(divergent)
-    doubts += trained.doubts(posterior.z, posterior.weights)
+    doubts = divergence_doubt(divergent) + trained.doubts(posterior)
     return judge_samples(posterior, doubts, divergent=divergent, **trained.numbers)
 
 

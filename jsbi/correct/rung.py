@@ -120,12 +120,20 @@ def judge_draws(
     posterior = weighted_posterior(
         target, draws, method=method, log_perfect=log_perfect
     )
-    return _rung(posterior, enough, doubts, **numbers)
+    return judge_weighted(posterior, enough, doubts, **numbers)
 
 
-def _rung(
+def judge_weighted(
     posterior: Posterior, enough: float, doubts: tuple[str, ...] = (), **numbers: Any
 ) -> Rung:
+    """Make a rung of a posterior with importance weights.
+
+    Args:
+        posterior: The draws.
+        enough: Effective draws that it needs.
+        doubts: Why they may miss something.
+        numbers: What else belongs in the record.
+    """
     lost = 1 - posterior.draws / posterior.proposed
     if lost > MOST_LOST:
         doubts += (f"The model has no likelihood at {100 * lost:.2g} % of the draws.",)
@@ -192,16 +200,10 @@ def missed_modes(
 
     Returns: A doubt, if the draws hold next to nothing of some mode.
     """
-    share = np.exp(modes.log_mass - np.logaddexp.reduce(modes.log_mass))
-    missed = 0
-    for place, covariance, expected in zip(
-        modes.z, modes.covariance, share, strict=True
-    ):
-        apart = np.linalg.solve(np.linalg.cholesky(covariance), (z - place).T)
-        near = (apart**2).sum(0) < NEAR * len(place)
-        missed += expected > SEEN_MASS and weight[near].sum() < FOUND * expected
+    found = (modes.distances(z) < NEAR * z.shape[1]) @ weight
+    missed = int(((modes.share > SEEN_MASS) & (found < FOUND * modes.share)).sum())
     return (
-        f"The draws hold next to nothing of {missed} of {len(share)} modes that an "
+        f"The draws hold next to nothing of {missed} of {len(found)} modes that an "
         "optimiser found.",
     ) * bool(missed)
 

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from jsbi.descent import descend
-from jsbi.estimate.restrict import PriorPart, Region, Rule, in_batches
+from jsbi.estimate.restrict import PriorPart, Region, Rule
 from jsbi.estimate.train import gaussian
-from jsbi.simulate import Target
+from jsbi.simulate import Target, in_batches
 
 WIDTH = 100
 BATCH = 512
@@ -153,8 +153,7 @@ def restrict_by_classifier(
     """
     key_first, *keys = jax.random.split(key, rounds + 1)
     dimension = target.dimension
-    everywhere = Region(jnp.zeros(dimension), jnp.eye(dimension))
-    part = ClassifiedPrior(Classifier(key_first, everywhere), -math.inf)
+    part = ClassifiedPrior(Classifier(key_first, Region.whole(dimension)), -math.inf)
     z, measured = np.empty((0, dimension)), np.empty(0)
     interval = -math.inf, math.inf
     for key_round in keys:

@@ -2,7 +2,6 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import equinox as eqx
@@ -12,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 from scipy.stats import chi2
 
-from jsbi.simulate import Simulator, Target
+from jsbi.simulate import Simulator, Target, in_batches
 from jsbi.weights import temper
 
 CANDIDATES = 2048
@@ -38,6 +37,11 @@ class Region(eqx.Module):
 
     centre: Float[Array, " dim"]
     factor: Float[Array, "dim dim"]
+
+    @staticmethod
+    def whole(dimension: int) -> "Region":
+        """All of the prior, N(0, I)."""
+        return Region(jnp.zeros(dimension), jnp.eye(dimension))
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, " dim"]:
         """Draw coordinates."""
@@ -90,25 +94,6 @@ def restrict_prior(key: Key[Array, ""], target: Target) -> Region:
             break
     dtype = target.counts.dtype
     return Region(jnp.asarray(centre, dtype), jnp.asarray(factor, dtype))
-
-
-def in_batches(
-    function: Callable[[Array], Array], z: Float[np.ndarray, "draw dim"], size: int
-) -> Float[np.ndarray, "draw ..."]:
-    """Apply a compiled function to draws, always to so many, and return its values.
-
-    Args:
-        function: Maps [size, dim] to [size, ...].
-        z: Draws, any number.
-        size: Draws at a time.
-    """
-    parts = []
-    for start in range(0, max(len(z), 1), size):
-        rows = z[start : start + size]
-        padded = np.zeros((size, z.shape[1]))
-        padded[: len(rows)] = rows
-        parts.append(np.asarray(function(jnp.asarray(padded, float)))[: len(rows)])
-    return np.concatenate(parts)
 
 
 def expected_spectra(

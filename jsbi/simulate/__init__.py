@@ -27,5 +27,8 @@ from jsbi.simulate.source import Batch as Batch
 from jsbi.simulate.source import Source as Source
 from jsbi.simulate.source import Stored as Stored
 from jsbi.simulate.source import finite as finite
+from jsbi.simulate.source import stored as stored
 from jsbi.simulate.source import without_context as without_context
 from jsbi.simulate.target import Target as Target
+from jsbi.simulate.target import in_batches as in_batches
+from jsbi.simulate.target import log_prior as log_prior

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 
@@ -45,6 +46,18 @@ class Stored(Source):
         """Pick rows at random."""
         rows = jax.random.randint(key, (number,), 0, len(self.batch.z))
         return Batch(*(part[rows] for part in self.batch))
+
+
+def stored(
+    z: Float[np.ndarray, "simulation dim"],
+    expected: Float[np.ndarray, "simulation channel"],
+) -> Stored:
+    """Store simulations without noise, but those of which the model has no value."""
+    known = np.isfinite(expected).all(1)
+    z, expected = z[known], expected[known]
+    return Stored(
+        without_context(jnp.asarray(z, expected.dtype), jnp.asarray(expected))
+    )
 
 
 def finite(batch: Batch) -> Batch:

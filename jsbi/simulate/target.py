@@ -1,6 +1,7 @@
 """The exact posterior density of one observation, evaluated in batches and counted."""
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -41,22 +42,17 @@ class Target:
         self, z: Float[np.ndarray, "draw dim"]
     ) -> Float[np.ndarray, " draw"]:
         """Log-likelihood of each draw; -inf where the model has no value."""
-        parts = []
-        for start in range(0, len(z), self.batch):
-            rows = z[start : start + self.batch]
-            padded = np.zeros((self.batch, self.dimension))
-            padded[: len(rows)] = rows
-            values = _log_likelihood(
-                self.simulator, self.counts, jnp.asarray(padded, self.counts.dtype)
-            )
-            parts.append(np.asarray(values, np.float64)[: len(rows)])
+        values = in_batches(
+            lambda rows: _log_likelihood(self.simulator, self.counts, rows),
+            z,
+            self.batch,
+        )
         self.evaluations += len(z)
-        joined = np.concatenate(parts)
-        return np.where(np.isnan(joined), -np.inf, joined)
+        return np.where(np.isnan(values), -np.inf, values.astype(np.float64))
 
     def log_prior(self, z: Float[np.ndarray, "draw dim"]) -> Float[np.ndarray, " draw"]:
         """Log density of N(0, I) at each draw."""
-        return -0.5 * (z**2).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
+        return log_prior(z)
 
     def expected_counts(
         self, z: Float[np.ndarray, " dim"]
@@ -86,3 +82,27 @@ def _expected(simulator: Simulator, z: Array) -> Array:
 @eqx.filter_jit
 def _physical(simulator: Simulator, z: Array) -> Array:
     return jax.vmap(simulator.prior.free)(z)
+
+
+def in_batches(
+    function: Callable[[Array], Array], z: Float[np.ndarray, "draw dim"], size: int
+) -> Float[np.ndarray, "draw ..."]:
+    """Apply a compiled function to draws, always to so many, and return its values.
+
+    Args:
+        function: Maps [size, dim] to [size, ...].
+        z: Draws, any number.
+        size: Draws at a time.
+    """
+    parts = []
+    for start in range(0, max(len(z), 1), size):
+        rows = z[start : start + size]
+        padded = np.zeros((size, z.shape[1]))
+        padded[: len(rows)] = rows
+        parts.append(np.asarray(function(jnp.asarray(padded, float)))[: len(rows)])
+    return np.concatenate(parts)
+
+
+def log_prior(z: Float[np.ndarray, "draw dim"]) -> Float[np.ndarray, " draw"]:
+    """Log density of N(0, I), the prior of every model, at each draw."""
+    return -0.5 * (z**2).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
