@@ -1,6 +1,10 @@
 """The classifier's part of the prior: exact draws, no loss of what is valid."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +28,21 @@ from jsbi.estimate.restrict import (
 from tests.targets import landscape_target, power_law_target, two_modes
 
 pytestmark = pytest.mark.network
+
+ON_THE_SECOND_DEVICE = """
+import jax
+from jsbi.estimate.classifier import restrict_by_classifier
+from jsbi.estimate.restrict import LowestStatistic
+from tests.targets import power_law_target
+
+second = jax.devices()[1]
+with jax.default_device(second):
+    part = restrict_by_classifier(
+        jax.random.key(0), power_law_target(), rule=LowestStatistic(0.25),
+        rounds=1, number=300,
+    )
+print({leaf.device == second for leaf in jax.tree.leaves(part.classifier)})
+"""
 
 
 def normal(number, dimension=2, seed=9):
@@ -158,3 +177,16 @@ def test_shares_are_fractions(share):
 def test_an_empty_interval_of_counts_is_refused():
     with pytest.raises(ValueError, match="larger `high`; got 100 and 10"):
         TotalCounts(100, 10)
+
+
+def test_the_classifier_lives_on_the_device_that_is_chosen():
+    two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    result = subprocess.run(
+        [sys.executable, "-c", ON_THE_SECOND_DEVICE],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | two,
+    )
+    assert result.stdout.strip() == "{True}"
