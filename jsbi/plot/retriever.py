@@ -28,7 +28,7 @@ def recovery(retrieval: Retrieval) -> Figure:
     columns = min(number, COLUMNS)
     rows = math.ceil(number / columns)
     with mpl.rc_context(STYLE):
-        figure = new_figure(PANEL * columns, (PANEL + 0.8) * rows, layout="constrained")
+        figure = new_figure(PANEL * columns, (PANEL + 0.9) * rows, layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for index, axes in enumerate(panels):
             if index < number:
@@ -61,11 +61,11 @@ def _numbers(retrieval: Retrieval, index: int) -> list[str]:
     """Lines of a panel's title."""
     to_posterior = retrieval.residual_to_posterior
     lines = [
-        f"slope {retrieval.slope[index]:.2f}, "
-        f"residual / prior {retrieval.residual_to_prior[index]:.2f}",
-        f"/ bound {retrieval.residual_to_bound[index]:.2f}, "
+        f"slope {retrieval.slope[index]:.2f}; residual",
+        f"/ prior {retrieval.residual_to_prior[index]:.2f}, "
+        f"/ bound {retrieval.residual_to_bound[index]:.2f}",
         f"/ local {retrieval.residual_to_local[index]:.2f}",
     ]
     if to_posterior is not None:
-        lines.append(f"/ posterior {to_posterior[index]:.2f}")
+        lines[-1] += f", / posterior {to_posterior[index]:.2f}"
     return lines
