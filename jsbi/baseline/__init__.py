@@ -6,3 +6,5 @@ from jsbi.baseline.nuts import run_chains as run_chains
 from jsbi.baseline.nuts import sample_nuts as sample_nuts
 from jsbi.baseline.optimize import Modes as Modes
 from jsbi.baseline.optimize import find_modes as find_modes
+from jsbi.baseline.profile import BestFits as BestFits
+from jsbi.baseline.profile import find_best_fits as find_best_fits
