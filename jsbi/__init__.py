@@ -3,6 +3,8 @@
 from jsbi.amortized import AmortizedPosterior as AmortizedPosterior
 from jsbi.api import infer as infer
 from jsbi.api import simulate as simulate
+from jsbi.check import Check as Check
+from jsbi.check import check as check
 from jsbi.correct import Training as Training
 from jsbi.data import Observation as Observation
 from jsbi.data import Response as Response

@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 from jsbi.correct import LADDERS, Rung, Training, best_rung, climb
 from jsbi.data import Observation
 from jsbi.diagnose import cstat_moments, judge
+from jsbi.diagnose.predictive import Predictive, predictive_checks
 from jsbi.instrument import Folder
 from jsbi.model import ExpressionModel, suggest
 from jsbi.posterior import Posterior, Report
@@ -24,6 +25,7 @@ from jsbi.simulate import Prior, Simulator, Target
 
 PHASES = ("total", "compile", "train", "adapt", "draw")
 METHODS = tuple(LADDERS)
+_PREDICTIVE_DRAWS = 32
 _PACKAGES = (
     "jsbi",
     "jax",
@@ -96,7 +98,8 @@ def infer(
             budget=budget,
         )
         posterior = best_rung(rungs).posterior
-        report = make_report(target, rungs, draws, _notes(observations, rungs))
+        notes = _notes(observations, rungs)
+        report = make_report(target, rungs, draws, notes, observations)
     report = dataclasses.replace(
         report,
         model=name_of(model),
@@ -142,7 +145,11 @@ def _notes(observations: tuple[Observation, ...], rungs: list[Rung]) -> tuple[st
 
 
 def make_report(
-    target: Target, rungs: list[Rung], draws: int, notes: tuple[str, ...]
+    target: Target,
+    rungs: list[Rung],
+    draws: int,
+    notes: tuple[str, ...],
+    observations: tuple[Observation, ...] = (),
 ) -> Report:
     """Judge the best of some rungs; model, seconds and seed are the caller's to add.
 
@@ -151,15 +158,19 @@ def make_report(
         rungs: All that were taken.
         draws: Effective draws that were asked for.
         notes: Doubts, each of which makes the result at most usable.
+        observations: Those of the target, for the predictive checks, which are left
+            out if there are none.
     """
     posterior = best_rung(rungs).posterior
     cstat, expected, sd = goodness(target, posterior)
+    checks = _predictive(target, posterior, observations)
     verdict, reasons = judge(
         posterior,
         enough=0.0 if math.isnan(posterior.pareto_k) else float(draws),
         cstat=cstat,
         expected=expected,
         sd=sd,
+        surprise=1.0 if checks is None else checks.p_value,
         notes=notes,
     )
     device = jax.devices()[0]
@@ -175,6 +186,23 @@ def make_report(
         likelihood_evaluations=target.evaluations,
         versions=dict(_versions()),
         device=f"{device.platform}: {device.device_kind}",
+        bands=() if checks is None else checks.band_rows(),
+        predictive={} if checks is None else checks.record(),
+    )
+
+
+def _predictive(
+    target: Target, posterior: Posterior, observations: tuple[Observation, ...]
+) -> Predictive | None:
+    """Predictive checks from a few draws, which cost milliseconds."""
+    if not observations:
+        return None
+    return predictive_checks(
+        jax.random.key(0),
+        target,
+        posterior,
+        observations=observations,
+        draws=_PREDICTIVE_DRAWS,
     )
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from jsbi import __version__
 from jsbi.amortized import AmortizedPosterior
 from jsbi.api import METHODS, check_choices, infer, make_target, simulate
+from jsbi.check import METHODS as CHECKED_METHODS
+from jsbi.check import check, check_effort
 from jsbi.config import Config, read_config
 from jsbi.data import describe, write_arf, write_response, write_spectrum
 from jsbi.data.spectrum import read_spectrum
@@ -27,6 +29,7 @@ from jsbi.output import (
     check_overwriting,
     posterior_files,
     save_posterior,
+    write_check,
     write_results,
     write_table,
 )
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Command line without the program's name; that of the process if None.
 
-    Returns: 0 on success, 2 for a wrong input, 3 when a fit is not to be trusted.
+    Returns: 0 on success, 2 for a wrong input, 3 for a result not to be trusted.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -114,6 +117,16 @@ def _parser() -> argparse.ArgumentParser:
             option, metavar="FILE", help="of all spectra; default: as in their headers"
         )
     apply.set_defaults(run=_apply)
+
+    calibrate = commands.add_parser(
+        "check", help="check by simulated spectra whether posteriors are calibrated"
+    )
+    calibrate.add_argument("config", metavar="CONFIG.toml")
+    calibrate.add_argument("--out", metavar="DIR", help="default: CONFIG-check")
+    calibrate.add_argument("--seed", type=int)
+    calibrate.add_argument("--method", choices=CHECKED_METHODS)
+    calibrate.add_argument("--spectra", type=int, default=50)
+    calibrate.set_defaults(run=_check)
 
     info = commands.add_parser("info", help="say what a file holds")
     info.add_argument("file", metavar="FILE")
@@ -194,6 +207,29 @@ def _demo(options: argparse.Namespace) -> int:
     files += write_example(observation, config)
     print(compare(posterior, reference, config.truth))
     return _finish(posterior, files)
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = read_config(options.config)
+    seed = _seed(options.seed, config.seed)
+    method = options.method or config.method
+    check_effort(method, options.spectra)
+    (observation,) = config.read_observations()
+    folder = check_folder(options.out or Path(options.config).stem + "-check")
+    print(observation)
+    result = check(
+        jax.random.key(seed),
+        observation,
+        config.model,
+        config.prior,
+        method=method,
+        spectra=options.spectra,
+        amortization=config.amortize,
+        seed=seed,
+    )
+    print(result)
+    print("files:", *(f"  {file}" for file in write_check(folder, result)), sep="\n")
+    return 0 if result.calibrated else NOT_TRUSTED
 
 
 def _finish(posterior: Posterior, files: list[Path]) -> int:

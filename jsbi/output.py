@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from astropy.io import fits
 
+from jsbi.check import Check
 from jsbi.data import Observation
 from jsbi.posterior import Posterior, Report
 from jsbi.simulate import Prior
@@ -181,6 +182,30 @@ def write_results(
     return written + _write(folder, figures)
 
 
+def write_check(folder: Path, result: Check) -> list[Path]:
+    """Write the files of a check, each whole or not at all.
+
+    Args:
+        folder: Made if it does not exist.
+        result: From `jsbi.check`.
+
+    Returns: The files. The figure is left out where the extra `plot` is not installed.
+    """
+    try:
+        from jsbi.plot.calibration import calibration
+    except ImportError:
+        figures = {}
+    else:
+        local = None if result.observation is None else result.observation.after
+        both = result.prior.after, result.prior.before
+        figure = calibration(*both, local, false_alarm=result.share)
+        figures = {"calibration.png": _png(figure)}
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = json.dumps(_finite(result.summary()), indent=1).encode()
+    tables = {"check.json": summary, "ranks.csv": _rows(result.rows())}
+    return _write(folder, tables | figures)
+
+
 def posterior_files(folder: Path, spectra: Sequence[str]) -> list[Path]:
     """The file for the posterior of each spectrum, and last that for their table.
 
@@ -224,11 +249,15 @@ def save_posterior(
 
 def write_table(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows of the same columns as a table with a header."""
+    _write(file.parent, {file.name: _rows(rows)})
+
+
+def _rows(rows: Sequence[dict[str, Any]]) -> bytes:
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0], lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    _write(file.parent, {file.name: text.getvalue().encode()})
+    return text.getvalue().encode()
 
 
 def _unique_names(spectra: Sequence[str]) -> list[str]:
@@ -304,9 +333,10 @@ def _figures(
         "spectrum.png": plot.spectrum(posterior, observation, model, prior),
         "diagnostics.png": plot.diagnostics(posterior),
     }
-    contents = {}
-    for name, figure in figures.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-        contents[name] = buffer.getvalue()
-    return contents
+    return {name: _png(figure) for name, figure in figures.items()}
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

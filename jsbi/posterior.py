@@ -33,6 +33,10 @@ class Report:
         model: The expression, or the name of the function.
         seconds: Wall-clock time, in all and by phase; phases exclude compilation.
         seed: Seed of the random key, where it is known.
+        bands: Counts, model and C statistic of each band of energies; `below` is the
+            predicted probability of fewer counts.
+        predictive: What the posterior predicts for the data: p-values, and runs of
+            residuals; see `jsbi.diagnose.Predictive`.
     """
 
     rungs: tuple[dict[str, Any], ...]
@@ -49,6 +53,8 @@ class Report:
     model: str = ""
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     seed: int | None = None
+    bands: tuple[dict[str, Any], ...] = ()
+    predictive: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -199,6 +205,8 @@ class Posterior:
                 report = fields["report"]
                 for name in ("rungs", "reasons"):
                     report[name] = tuple(report[name])
+                # Files of earlier versions have none.
+                report["bands"] = tuple(report.get("bands", ()))
                 fields["report"] = Report(**report)
             fields["names"] = tuple(fields["names"])
             return Posterior(**fields)

@@ -12,7 +12,8 @@ import jsbi
 LOWEST = ("posterior", "store", "weights", "progress", "promotion", "descent")
 ABOVE = ("data", "instrument", "model", "simulate", "compress", "estimate")
 ABOVE += ("baseline", "correct", "diagnose", "plot", "api")
-ABOVE += ("network_file", "matching", "amortized", "training", "config")
+ABOVE += ("network_file", "matching", "amortized", "training")
+ABOVE += ("procedure", "check", "config")
 ABOVE += ("output", "demo")
 ABOVE += ("__version__", "cli")  # a name of `jsbi/__init__`, which imports the API
 RANK = dict.fromkeys(LOWEST, 0) | {name: i for i, name in enumerate(ABOVE, start=1)}

@@ -15,6 +15,9 @@ LEAST_EFFECTIVE = 400.0  # below, tail quantiles are noise
 UNWEIGHED = ("smc", "nested")
 EVIDENCE_ERROR = (0.5, 2.0)
 MISFIT = (3.0, 5.0)  # standard deviations of the C statistic
+# P-values of bands and runs of residuals, corrected for their number. The data took
+# part in the fit, so that a true model falls below less often than that.
+SURPRISE = (1e-4, 1e-7)
 
 
 def judge(
@@ -24,6 +27,7 @@ def judge(
     cstat: float,
     expected: float,
     sd: float,
+    surprise: float = 1.0,
     notes: tuple[str, ...] = (),
 ) -> tuple[str, tuple[str, ...]]:
     """Judge draws and fit; the worst finding decides.
@@ -34,12 +38,15 @@ def judge(
         cstat: C statistic of the best draw.
         expected: Its expectation under that model.
         sd: Its standard deviation.
+        surprise: P-value of the worst band or of the runs of residuals, corrected for
+            their number.
         notes: Doubts that a rung reported about itself; each makes the result at most
             usable.
 
     Returns: "trusted", "usable" or "not trusted", and a sentence per finding.
     """
     findings = [*_draws(posterior, enough), _fit(cstat, expected, sd)]
+    findings.append(_predicted(surprise))
     findings += [(1, note) for note in notes]
     worst = max((level for level, _ in findings), default=0)
     return VERDICTS[worst], tuple(text for level, text in findings if level or text)
@@ -98,4 +105,14 @@ def _fit(cstat: float, expected: float, sd: float) -> tuple[int, str]:
         f"The best fit is {abs(deviation):.1f} standard deviations {side} than the "
         "model would fit its own data: the model misses something, or the noise is not "
         "Poisson."
+    )
+
+
+def _predicted(p_value: float) -> tuple[int, str]:
+    if not p_value <= SURPRISE[0]:
+        return 0, ""
+    return 1 + int(p_value <= SURPRISE[1]), (
+        f"Bands of energies or runs of residuals are off with a p-value of "
+        f"{p_value:.1g}, where a true model has one below {SURPRISE[0]:g} in at most "
+        f"one of {1 / SURPRISE[0]:,.0f} fits: the model misses something."
     )

@@ -1,0 +1,201 @@
+"""Statistics against scipy, uniform p-values of true models, small ones of others."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from scipy.stats import binom, kstest, kstwobign, norm
+
+from jsbi.diagnose.bootstrap import (
+    SIDES,
+    count_runs,
+    fit_each,
+    fit_statistics,
+    fitted_goodness,
+    known_goodness,
+    longest_run,
+    ranked,
+)
+from jsbi.diagnose.goodness import cstat_moments, equal_bands
+from jsbi.diagnose.uniformity import holm
+from jsbi.posterior import Posterior
+from tests.targets import power_law_target
+
+KS, AD, RUNS, LONGEST, WORST = range(1, 6)
+
+
+def statistics(counts, expected, sizes=None):
+    sizes = (len(expected),) if sizes is None else sizes
+    bands = equal_bands(expected, sizes, 4)
+    return fit_statistics(counts, expected[None], sizes, bands, expected)
+
+
+def laplace(target, draws=400):
+    """Draws around the best fit of a power law."""
+    counts = np.asarray(target.counts, np.float64)[None]
+    best = fit_each(target.simulator, counts, np.array([[0.1, 0.2]]))[0][0]
+    z = best + 0.01 * np.random.default_rng(0).standard_normal((draws, 2))
+    return Posterior(
+        names=("a", "b"),
+        z=z,
+        values=z,
+        log_weight=np.full(draws, -np.log(draws)),
+        log_likelihood=target.log_likelihood(z),
+        effective_draws=float(draws),
+    )
+
+
+def test_statistics_of_many_fine_bins_are_those_of_scipy():
+    """Each of 200 events has a bin of its own, as without binning."""
+    edges = np.linspace(-5, 5, 20_001)
+    expected = 200 * np.diff(norm.cdf(edges))
+    values = np.random.default_rng(3).normal(0.1, 1.0, 200)
+    counts = np.histogram(values, edges)[0].astype(float)
+    found = statistics(counts[None], expected)[0]
+    assert found[KS] / np.sqrt(200) == pytest.approx(
+        kstest(values, "norm").statistic, abs=1e-3
+    )
+    ordered, odd = np.sort(values), 2 * np.arange(1, 201) - 1
+    logs = norm.logcdf(ordered) + norm.logsf(ordered[::-1])
+    assert found[AD] == pytest.approx(-200 - (odd * logs).sum() / 200, abs=0.02)
+
+
+def test_kolmogorov_smirnov_has_its_limiting_distribution():
+    expected = np.full(4000, 50.0)
+    counts = np.random.default_rng(4).poisson(expected, (500, 4000)).astype(float)
+    assert kstest(statistics(counts, expected)[:, KS], kstwobign.cdf).pvalue > 1e-3
+
+
+def test_runs_of_signs():
+    sign = np.array([[1, 1, 0, 0, 0, 1], [0, 1, 0, 1, 0, 1], [1, 1, 1, 1, 1, 1]]) > 0
+    np.testing.assert_array_equal(count_runs(sign), [3, 6, 1])
+    np.testing.assert_array_equal(longest_run(sign), [3, 1, 6])
+
+
+def test_changes_of_sign_of_a_fair_coin_are_binomial():
+    sign = np.random.default_rng(5).random((20_000, 12)) > 0.5
+    share = np.bincount(count_runs(sign).astype(int), minlength=13)[1:] / 20_000
+    np.testing.assert_allclose(share, binom.pmf(np.arange(12), 11, 0.5), atol=0.015)
+
+
+def test_observations_are_cumulated_by_themselves():
+    generator = np.random.default_rng(6)
+    expected = np.concatenate([np.full(30, 5.0), np.full(20, 50.0)])
+    counts = generator.poisson(expected, (7, 50)).astype(float)
+    joint = statistics(counts, expected, (30, 20))
+    one = statistics(counts[:, :30], expected[:30])
+    other = statistics(counts[:, 30:], expected[30:])
+    np.testing.assert_allclose(joint[:, KS], np.maximum(one[:, KS], other[:, KS]))
+    for column in (0, AD, RUNS):
+        np.testing.assert_allclose(joint[:, column], one[:, column] + other[:, column])
+    np.testing.assert_allclose(
+        joint[:, LONGEST], np.maximum(one[:, LONGEST], other[:, LONGEST])
+    )
+
+
+def test_the_worst_band_is_in_standard_deviations_of_its_exact_moments():
+    expected = np.full(40, 3.0)
+    counts = np.full(40, 3.0)
+    counts[10:20] = 9.0
+    mean, sd = cstat_moments(expected[:10])
+    excess = 10 * 2 * (3 - 9 + 9 * np.log(3)) - mean
+    found = statistics(counts[None], expected)[0, WORST]
+    assert found == pytest.approx(excess / sd)
+
+
+def test_ranks_of_tied_values_are_uniform():
+    generator = np.random.default_rng(7)
+    for sides in (-1, 0, 1):
+        values = generator.poisson(0.5, (4000, 20)).astype(float)
+        found = [
+            ranked(generator, row[:1], row[1:, None], np.array([sides]))[0]
+            for row in values
+        ]
+        allowed, counts = np.unique(np.round(20 * np.array(found)), return_counts=True)
+        step = 1 if sides else 2
+        np.testing.assert_array_equal(allowed, np.arange(step, 21, step))
+        expected = 4000 / len(allowed)
+        assert ((counts - expected) ** 2 / expected).sum() < 60
+
+
+@pytest.mark.parametrize("level", [0.1, 1.0, 30.0])
+def test_p_values_of_true_models_are_uniform(level):
+    expected = np.geomspace(0.3, 3, 50) * level
+    generator = np.random.default_rng(8)
+    keys = jax.random.split(jax.random.key(0), 200)
+    found = np.array(
+        [
+            known_goodness(
+                key,
+                generator.poisson(expected).astype(float),
+                expected,
+                simulations=99,
+                false_alarm=0.1,
+            ).p_value
+            for key in keys
+        ]
+    )
+    assert holm(np.array([kstest(c, "uniform").pvalue for c in found.T])).min() > 1e-3
+
+
+def test_a_line_that_the_model_lacks_is_found():
+    expected = np.full(100, 30.0)
+    line = 300 * norm.pdf(np.arange(100), 60, 4)
+    counts = np.random.default_rng(9).poisson(expected + line).astype(float)
+    found = known_goodness(jax.random.key(0), counts, expected)
+    assert found.misfit
+    assert found.corrected[WORST] <= 0.01
+    text = str(found)
+    assert "a misfit, at 1 % false alarms, from 999" in text
+    assert all(name in text for name in SIDES)
+
+
+def test_fitted_parameters_are_accounted_for():
+    """Two fitted parameters make the cumulative statistics smaller, p-values not."""
+    target = power_law_target()
+    posterior = laplace(target)
+    key_fit, key_known = jax.random.split(jax.random.key(0))
+    fitted = fitted_goodness(key_fit, target, posterior, simulations=599)
+    counts = np.asarray(target.counts, np.float64)
+    expected = target.expected_counts(posterior.z.mean(0))
+    known = known_goodness(key_known, counts, expected, simulations=599)
+    assert fitted.fitted
+    assert fitted.failed == 0
+    assert not fitted.misfit
+    lower = fitted.simulated[:, 0].mean() - known.simulated[:, 0].mean()
+    assert lower == pytest.approx(-2, abs=4 * known.simulated[:, 0].std() / 599**0.5)
+    medians = (np.median(each.simulated, 0)[[KS, AD]] for each in (fitted, known))
+    assert np.all(next(medians) < 0.8 * next(medians))
+
+
+def test_a_broken_fit_is_found():
+    target = power_law_target()
+    counts = np.asarray(target.counts, np.float64)
+    dip = np.where((np.arange(60) > 20) & (np.arange(60) < 26), 0.75, 1.0)
+    broken = type(target)(target.simulator, np.round(counts * dip))
+    found = fitted_goodness(
+        jax.random.key(1), broken, laplace(broken), parameters="best", simulations=599
+    )
+    assert found.misfit
+
+
+def test_fits_side_by_side_end_at_the_maximum():
+    """Also the slow ones, which go on when most have converged."""
+    target = power_law_target()
+    counts = np.asarray(target.counts, np.float64)
+    starts = np.random.default_rng(2).standard_normal((70, 2))
+    z, model = fit_each(target.simulator, np.tile(counts, (70, 1)), starts)
+    density = target.log_likelihood(z) + target.log_prior(z)
+    np.testing.assert_allclose(density, np.full(70, density.max()), atol=0.01)
+    np.testing.assert_allclose(model[3], target.expected_counts(z[3]), rtol=1e-5)
+
+
+def test_wrong_choices_are_named():
+    expected = np.ones(3)
+    with pytest.raises(ValueError, match="at least 599"):
+        known_goodness(jax.random.key(0), expected, expected, simulations=100)
+    target = power_law_target()
+    posterior = dataclasses.replace(laplace(target), method="mixture")
+    with pytest.raises(ValueError, match="`parameters` must be one of"):
+        fitted_goodness(jax.random.key(0), target, posterior, parameters="prior")
