@@ -1,0 +1,246 @@
+"""Runs methods on cases, each pair in a process of its own, and keeps the results."""
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy import accuracy
+from benchmarks.case import Case
+from benchmarks.measure import device_memory, machine, peak_memory
+from benchmarks.methods import METHODS, Answer, Prepared, prepare, reference
+from benchmarks.peers import PEERS
+from benchmarks.scaling import Several, find_case, prepare_several
+from jsbi.posterior import Posterior
+from jsbi.store import atomic_path
+
+REFERENCE = "reference"
+DONE, LIMIT, FAILED, SKIPPED = "done", "time limit", "failed", "skipped"
+SETTLED = (DONE, LIMIT)  # what is not run again
+TAIL = 2000  # characters of an error that are kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One method on one case.
+
+    Attributes:
+        case: Name of the case.
+        method: Name of the method, or `REFERENCE`.
+        out: Where all results are.
+        draws: Effective draws to ask for.
+        repeats: Seeds to run.
+        limit: Seconds after which the process is stopped.
+    """
+
+    case: str
+    method: str
+    out: Path
+    draws: int
+    repeats: int
+    limit: float
+
+    @property
+    def path(self) -> Path:
+        """The result."""
+        if self.method == REFERENCE:
+            return self.out / REFERENCE / f"{self.case}.json"
+        return self.out / "runs" / f"{self.case}--{self.method}.json"
+
+    @property
+    def long_run(self) -> Path:
+        """The draws that the case's results are held against."""
+        return self.out / REFERENCE / f"{self.case}.jsbi"
+
+    def settled(self) -> bool:
+        """Whether the result is there already, of the same size at least."""
+        found = read(self.path)
+        if found is None or found["status"] not in SETTLED:
+            return False
+        enough = found["status"] == LIMIT or len(found["rows"]) >= self.repeats
+        return enough and found["draws"] == self.draws
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A result, or None where there is none."""
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Write a result; it is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(plain(result), indent=1) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """The same without numbers that JSON does not know, which become null."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def run_all(jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+    """Run what is not there yet, one process after another.
+
+    Yields: Each job with a line of how it went.
+    """
+    for job in jobs:
+        if job.settled():
+            yield job, "is there already"
+            continue
+        peer = PEERS.get(job.method)
+        if peer is not None and not peer.installed:
+            note = f"{peer.package} is not installed"
+            write(job.path, blank(job) | {"status": SKIPPED, "note": note})
+            yield job, note
+            continue
+        start = time.perf_counter()
+        status = run_process(job)
+        yield job, f"{status} after {time.perf_counter() - start:.0f} s"
+
+
+def blank(job: Job) -> dict[str, Any]:
+    """What every result has."""
+    return {
+        "case": job.case,
+        "method": job.method,
+        "status": FAILED,
+        "note": "",
+        "draws": job.draws,
+        "limit [s]": job.limit,
+        "rows": [],
+    }
+
+
+def run_process(job: Job) -> str:
+    """Run a job in a new process, and stop it at its limit; what it wrote stays.
+
+    Returns: The status.
+    """
+    write(job.path, blank(job))
+    command = [sys.executable, "-m", "benchmarks", "one", job.case, job.method]
+    command += ["--out", str(job.out), "--draws", str(job.draws)]
+    command += ["--repeats", str(job.repeats), "--started", repr(time.time())]
+    change: dict[str, Any] = {}
+    try:
+        subprocess.run(
+            command,
+            check=True,
+            timeout=job.limit,
+            cwd=Path(__file__).parents[1],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        change = {"status": DONE}
+    except subprocess.TimeoutExpired:
+        change = {"status": LIMIT, "note": f"stopped after {job.limit:g} s"}
+    except subprocess.CalledProcessError as error:
+        change = {"status": FAILED, "note": error.stderr[-TAIL:]}
+    found = read(job.path)
+    assert found is not None
+    write(job.path, found | change)
+    return change["status"]
+
+
+def run_one(job: Job, started: float) -> None:
+    """The work of a job's process: every seed, written as soon as it is known.
+
+    Args:
+        job: The job.
+        started: When the process was started, by `time.time`.
+    """
+    case = find_case(job.case)
+    result = blank(job) | {"machine": machine(), "problem": problem(case)}
+    if job.method == REFERENCE:
+        return _run_reference(job, result)
+    several = isinstance(case, Several)
+    prepared = (
+        prepare_several(case, job.method, job.draws)
+        if several
+        else _prepare(case, job.method, job.draws)
+    )
+    result["prepared [s]"] = prepared.phases
+    result["prepared simulations"] = prepared.simulations
+    long_run = Posterior.load(job.long_run) if job.long_run.exists() else None
+    for seed in range(job.repeats):
+        start = time.perf_counter(), time.process_time()
+        answer = prepared.solve(seed)
+        row = {"seed": seed, "seconds": time.perf_counter() - start[0]}
+        row["cpu [s]"] = time.process_time() - start[1]
+        if not seed:
+            result["first answer [s]"] = time.time() - started
+            result["peak memory [MB]"] = peak_memory()
+            result["device memory [MB]"] = device_memory()
+        row |= answer if isinstance(answer, dict) else row_of(answer)
+        if long_run is not None and isinstance(answer, Answer):
+            row["accuracy"] = accuracy(answer.posterior, long_run)
+        result["rows"].append(row)
+        write(job.path, result)
+    return None
+
+
+def _prepare(case: Any, method: str, draws: int) -> Prepared:
+    if method in PEERS:
+        return PEERS[method].prepare(case, draws)
+    if method in METHODS:
+        return prepare(case, method, draws)
+    raise ValueError(
+        f"Unknown method {method!r}; known: {', '.join((*METHODS, *PEERS))}."
+    )
+
+
+def _run_reference(job: Job, result: dict[str, Any]) -> None:
+    """Make the long run of a case and keep its draws."""
+    case = find_case(job.case)
+    if isinstance(case, Several):
+        raise ValueError(f"{job.case} is of many spectra, which have no one reference.")
+    start = time.perf_counter()
+    answer = reference(case, job.draws)
+    row = {"seed": 99, "seconds": time.perf_counter() - start} | row_of(answer)
+    # First the draws: where there is a result, they are there.
+    job.long_run.parent.mkdir(parents=True, exist_ok=True)
+    answer.posterior.save(job.long_run)
+    write(job.path, result | {"rows": [row]})
+
+
+def problem(case: Case | Several) -> dict[str, int]:
+    """How large a case is."""
+    if isinstance(case, Several):
+        return {"spectra": len(case.cases)}
+    return {
+        "parameters": case.prior.dimension,
+        "bins": sum(each.bins for each in case.observations),
+        "counts": int(sum(each.binned_counts.sum() for each in case.observations)),
+        "observations": len(case.observations),
+    }
+
+
+def row_of(answer: Answer) -> dict[str, Any]:
+    """One fit in plain numbers."""
+    posterior = answer.posterior
+    return {
+        "rung": answer.rung,
+        "verdict": answer.verdict,
+        "reasons": list(answer.reasons),
+        "phases [s]": answer.phases,
+        "effective": posterior.effective_draws,
+        "efficiency": posterior.efficiency,
+        "Pareto k": posterior.pareto_k,
+        "R-hat": posterior.r_hat,
+        "ln Z": posterior.log_evidence,
+        "error of ln Z": posterior.log_evidence_error,
+        "evaluations": answer.evaluations,
+        "simulations": answer.simulations,
+        "accuracy": None,
+    }
