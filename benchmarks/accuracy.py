@@ -60,9 +60,12 @@ def is_right(row: dict[str, Any], reference_effective: float) -> bool | None:
     found = row.get("accuracy")
     if not found or not row["effective"]:
         return None
+    measured = found["shift"], found["least width"], found["greatest width"]
+    if None in measured:
+        return False  # a mean or a width was not a number
+    shift, least, greatest = measured
     scatter = SCATTER * math.sqrt(1 / row["effective"] + 1 / reference_effective)
-    widths = found["least width"] - 1, found["greatest width"] - 1
     return bool(
-        found["shift"] < max(SHIFT, scatter)
-        and max(map(abs, widths)) < max(WIDTH, scatter)
+        shift < max(SHIFT, scatter)
+        and max(1 - least, greatest - 1) < max(WIDTH, scatter)
     )

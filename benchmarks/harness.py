@@ -17,11 +17,11 @@ from benchmarks.methods import METHODS, Answer, Prepared, prepare, reference
 from benchmarks.peers import PEERS
 from benchmarks.scaling import Several, find_case, prepare_several
 from jsbi.posterior import Posterior
+from jsbi.progress import Progress
 from jsbi.store import atomic_path
 
 REFERENCE = "reference"
 DONE, LIMIT, FAILED, SKIPPED = "done", "time limit", "failed", "skipped"
-SETTLED = (DONE, LIMIT)  # what is not run again
 TAIL = 2000  # characters of an error that are kept
 
 
@@ -57,13 +57,28 @@ class Job:
         """The draws that the case's results are held against."""
         return self.out / REFERENCE / f"{self.case}.jsbi"
 
+    @property
+    def reference_draws(self) -> float | None:
+        """Effective draws of the case's reference; None where there is none (yet)."""
+        if self.method == REFERENCE:
+            return None
+        found = read(dataclasses.replace(self, method=REFERENCE).path)
+        return found["rows"][0]["effective"] if found and found["rows"] else None
+
     def settled(self) -> bool:
-        """Whether the result is there already, of the same size at least."""
+        """Whether the result is there already.
+
+        It is if it was asked for as many draws and at least as many fits, or stopped at
+        no lower limit, and was held against the reference that is there now, if any.
+        """
         found = read(self.path)
-        if found is None or found["status"] not in SETTLED:
+        if found is None or found["draws"] != self.draws:
             return False
-        enough = found["status"] == LIMIT or len(found["rows"]) >= self.repeats
-        return enough and found["draws"] == self.draws
+        if self.reference_draws not in (None, found.get("reference draws")):
+            return False
+        if found["status"] == LIMIT:
+            return found["limit [s]"] >= self.limit
+        return found["status"] == DONE and len(found["rows"]) >= self.repeats
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -110,14 +125,15 @@ def run_all(jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
 
 
 def blank(job: Job) -> dict[str, Any]:
-    """What every result has."""
+    """What every result has, before anything is known."""
     return {
         "case": job.case,
         "method": job.method,
         "status": FAILED,
-        "note": "",
+        "note": "not finished",
         "draws": job.draws,
         "limit [s]": job.limit,
+        "reference draws": job.reference_draws,
         "rows": [],
     }
 
@@ -125,12 +141,17 @@ def blank(job: Job) -> dict[str, Any]:
 def run_process(job: Job) -> str:
     """Run a job in a new process, and stop it at its limit; what it wrote stays.
 
+    An earlier result stays until the process writes, or ends.
+
     Returns: The status.
     """
-    write(job.path, blank(job))
+    earlier = read(job.path)
+    if earlier is None:
+        write(job.path, blank(job))
     command = [sys.executable, "-m", "benchmarks", "one", job.case, job.method]
     command += ["--out", str(job.out), "--draws", str(job.draws)]
-    command += ["--repeats", str(job.repeats), "--started", repr(time.time())]
+    command += ["--repeats", str(job.repeats), "--limit", repr(job.limit)]
+    command += ["--started", repr(time.time())]
     change: dict[str, Any] = {}
     try:
         subprocess.run(
@@ -142,13 +163,15 @@ def run_process(job: Job) -> str:
             stderr=subprocess.PIPE,
             text=True,
         )
-        change = {"status": DONE}
+        change = {"status": DONE, "note": ""}
     except subprocess.TimeoutExpired:
         change = {"status": LIMIT, "note": f"stopped after {job.limit:g} s"}
     except subprocess.CalledProcessError as error:
-        change = {"status": FAILED, "note": error.stderr[-TAIL:]}
+        note = error.stderr.strip()[-TAIL:] or f"exit status {error.returncode}"
+        change = {"status": FAILED, "note": note}
     found = read(job.path)
-    assert found is not None
+    if found is None or found == earlier:
+        found = blank(job)
     write(job.path, found | change)
     return change["status"]
 
@@ -172,21 +195,24 @@ def run_one(job: Job, started: float) -> None:
     )
     result["prepared [s]"] = prepared.phases
     result["prepared simulations"] = prepared.simulations
-    long_run = Posterior.load(job.long_run) if job.long_run.exists() else None
+    known = result["reference draws"] is not None
+    long_run = Posterior.load(job.long_run) if known else None
     for seed in range(job.repeats):
-        start = time.perf_counter(), time.process_time()
-        answer = prepared.solve(seed)
-        row = {"seed": seed, "seconds": time.perf_counter() - start[0]}
-        row["cpu [s]"] = time.process_time() - start[1]
+        bars = Progress(show=False)
+        with bars.running():
+            answer = prepared.solve(seed)
+        row = {"seed": seed, "seconds": bars.spent["total"]}
+        row["compile [s]"] = bars.spent["compile"]
         if not seed:
             result["first answer [s]"] = time.time() - started
             result["peak memory [MB]"] = peak_memory()
             result["device memory [MB]"] = device_memory()
         row |= answer if isinstance(answer, dict) else row_of(answer)
-        if long_run is not None and isinstance(answer, Answer):
-            row["accuracy"] = accuracy(answer.posterior, long_run)
         result["rows"].append(row)
         write(job.path, result)
+        if long_run is not None and isinstance(answer, Answer):
+            row["accuracy"] = accuracy(answer.posterior, long_run)
+            write(job.path, result)
     return None
 
 

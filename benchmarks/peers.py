@@ -20,10 +20,12 @@ from scipy.special import ndtri
 from benchmarks.case import Case
 from benchmarks.methods import Answer, Prepared
 from jsbi.api import goodness
-from jsbi.diagnose import judge
+from jsbi.correct.draws import WeightedDraws
+from jsbi.correct.rung import weighted_posterior
+from jsbi.diagnose import judge, predictive_checks
 from jsbi.posterior import Posterior
 from jsbi.simulate import Target
-from jsbi.weights import effective_draws, log_evidence, pareto_k
+from jsbi.weights import effective_draws
 
 LIVE = 400  # of UltraNest
 LEAST_SLICED = 9  # parameters from which UltraNest moves by slices, not by regions
@@ -31,6 +33,7 @@ WALKERS, BURN, LENGTH = 32, 1000, 6000  # of emcee: walkers, and steps of each
 CHAINS, WARMUP = 4, 1000  # of numpyro
 SIMULATIONS = 10_000  # of the common way with sbi
 TRANSFORMS, HIDDEN = 5, 50
+PREDICTIVE = 32  # draws of predictive checks, as of our own
 MOST_DRAWS = 20  # for each effective draw that is asked for
 EDGE = 1e-7  # what the unit cube keeps off its faces
 
@@ -81,6 +84,13 @@ def answer(
 ) -> Answer:
     """Judge a tool's draws by the rules for our own."""
     cstat, expected, sd = goodness(target, posterior)
+    checks = predictive_checks(
+        jax.random.key(0),
+        target,
+        posterior,
+        observations=case.observations,
+        draws=PREDICTIVE,
+    )
     weighted = not math.isnan(posterior.pareto_k)
     verdict, reasons = judge(
         posterior,
@@ -88,6 +98,7 @@ def answer(
         cstat=cstat,
         expected=expected,
         sd=sd,
+        surprise=checks.p_value,
     )
     return Answer(
         posterior=posterior,
@@ -113,13 +124,14 @@ def from_chains(target: Target, chains: np.ndarray, method: str) -> Posterior:
     evaluations = target.evaluations
     log_likelihood = target.log_likelihood(z)
     target.evaluations = evaluations  # the tool knew them already
+    effective = np.nan_to_num(effective_sample_size(chains)).min()
     return Posterior(
         names=target.simulator.prior.names,
         z=z,
         values=target.physical(z),
         log_weight=np.full(len(z), -math.log(len(z))),
         log_likelihood=log_likelihood,
-        effective_draws=min(float(effective_sample_size(chains).min()), float(len(z))),
+        effective_draws=min(float(effective), float(len(z))),
         method=method,
         r_hat=float(potential_scale_reduction(halves).max()),
     )
@@ -204,6 +216,8 @@ def emcee(case: Case, draws: int) -> Prepared:
         # Walkers depend on one another: their own measure of autocorrelation.
         times = sampler.get_autocorr_time(tol=0)
         effective = walkers * LENGTH / float(np.max(times))
+        # Chains that never moved have none.
+        effective = float(np.nan_to_num(effective))
         posterior = dataclasses.replace(posterior, effective_draws=effective)
         return answer(case, target, posterior, draws)
 
@@ -268,19 +282,26 @@ def sbi(case: Case, draws: int) -> Prepared:
         generator = np.random.default_rng(seed)
         flow = _train_npe(target, generator)
         counts = torch.as_tensor(np.asarray(target.counts)[None])
-        cubes, logs = [], []
-        while sum(map(len, cubes)) < MOST_DRAWS * draws:
+
+        def batch() -> WeightedDraws:
             with torch.no_grad():
-                drawn = flow.sample((10_000,), condition=counts)
-                log_density = flow.log_prob(drawn, condition=counts)
-            cubes.append(drawn.numpy()[:, 0].astype(np.float64))
-            logs.append(log_density.numpy()[:, 0].astype(np.float64))
-            z, log_ratio = _weigh(target, cubes.pop(), logs.pop())
-            cubes.append(z)
-            logs.append(log_ratio)
-            if effective_draws(np.concatenate(logs)) >= draws:
-                break
-        posterior = _weighted(case, target, np.concatenate(cubes), np.concatenate(logs))
+                cube = flow.sample((10_000,), condition=counts)
+                log_density = flow.log_prob(cube, condition=counts)
+            return weigh_cube(
+                target,
+                cube.numpy()[:, 0].astype(np.float64),
+                log_density.numpy()[:, 0].astype(np.float64),
+            )
+
+        drawn = batch()
+        while (
+            effective_draws(drawn.log_ratio) < draws
+            and len(drawn.z) < MOST_DRAWS * draws
+        ):
+            drawn = drawn.joined(batch())
+        posterior = weighted_posterior(
+            target, drawn, method="npe-sbi", log_perfect=log_perfect(case)
+        )
         return answer(case, target, posterior, draws, SIMULATIONS)
 
     return Prepared(solve)
@@ -317,35 +338,22 @@ def _train_npe(target: Target, generator: np.random.Generator) -> Any:
     return inference.train()
 
 
-def _weigh(
+def weigh_cube(
     target: Target, cube: np.ndarray, log_density: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of draws in the cube, and log ratios; no weight outside of it."""
+) -> WeightedDraws:
+    """Weigh draws in the cube where the prior is uniform; outside they have no weight.
+
+    Args:
+        target: The posterior density.
+        cube: Draws, [draw, dim].
+        log_density: Their log density in the cube.
+    """
     inside = ((cube > 0) & (cube < 1)).all(1)
     z = ndtri(np.clip(cube, EDGE, 1 - EDGE))
-    log_ratio = np.where(inside, target.log_likelihood(z) - log_density, -np.inf)
-    return z, log_ratio
-
-
-def _weighted(
-    case: Case, target: Target, z: np.ndarray, log_ratio: np.ndarray
-) -> Posterior:
-    evidence, error = log_evidence(log_ratio)
-    log_weight = log_ratio - evidence - math.log(len(z))
-    kept = np.isfinite(log_weight)
-    return Posterior(
-        names=case.prior.names,
-        z=z[kept],
-        values=target.physical(z[kept]),
-        log_weight=log_weight[kept],
-        log_likelihood=target.log_likelihood(z[kept]),
-        effective_draws=effective_draws(log_weight[kept]),
-        log_evidence=evidence + log_perfect(case),
-        log_evidence_error=error,
-        method="npe, sbi",
-        pareto_k=pareto_k(log_weight[kept]),
-        proposed=len(z),
-    )
+    log_likelihood = target.log_likelihood(z)
+    log_ratio = log_likelihood - log_density
+    known = inside & np.isfinite(log_ratio)
+    return WeightedDraws(z, log_likelihood, np.where(known, log_ratio, -np.inf))
 
 
 # `sbi` is also what this package calls its own network ladder.

@@ -6,8 +6,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.accuracy import SHIFT
+from benchmarks.harness import DONE
+from benchmarks.methods import AMORTISED
 from benchmarks.report_figures import draw_case, draw_scaling
-from benchmarks.summary import HMC, SBI, Study, Summary, number, read_study, spread
+from benchmarks.summary import (
+    CHAINS,
+    SBI,
+    Study,
+    Summary,
+    judges,
+    number,
+    read_study,
+    spread,
+)
 from jsbi.store import atomic_path
 
 LIKE = 0.1  # ratio of times, in log10, within which two count as equal
@@ -29,10 +40,11 @@ def write_report(out: Path) -> Path:
     for case, summaries in study.cases.items():
         parts += [f"## {case}", _problem(study, case, summaries)]
         if any(summary.rows for summary in summaries):
-            figure = draw_case(summaries)
-            figure.savefig(out / f"{case}.png")
             parts += [cost_table(summaries), accuracy_table(summaries)]
-            parts += [*case_sentences(summaries), f"![accuracy and cost]({case}.png)"]
+        parts += case_sentences(summaries)
+        if any(summary.distances("shift") for summary in summaries):
+            draw_case(summaries).savefig(out / f"{case}.png")
+            parts += [f"![accuracy and cost]({case}.png)"]
         parts += [missing(summaries)]
     if study.families:
         draw_scaling(study.families).savefig(out / "scaling.png")
@@ -48,13 +60,9 @@ def _all(study: Study) -> list[Summary]:
 
 
 def _setting(study: Study) -> str:
-    members = [
-        each
-        for methods in study.families.values()
-        for m in methods.values()
-        for each in m
-    ]
-    results = [s.result for s in _all(study)] + [s.result for _, s in members]
+    grown = [m for methods in study.families.values() for m in methods.values()]
+    members = _all(study) + [s for part in grown for _, s in part]
+    results = [each.result for each in members]
     machines = {
         ", ".join(
             f"{name} {value}"
@@ -78,15 +86,22 @@ def _legend() -> str:
     return (
         "Each method and case had a process of its own. *First trusted* is the time "
         "from the start of that process to the first answer with the verdict "
-        "`trusted`: imports, compilation and training included; the rules are the same "
-        "for all tools. *Warm* is a fit after the first in the same process. Numbers "
-        "are medians, least and greatest in brackets. *Cost* is likelihood evaluations "
-        "and simulations per effective draw; a gradient counts as one evaluation. "
+        "`trusted`: imports, compilation and training included. The rules of the "
+        "verdict are the same for all tools, but for the effective draws that it "
+        "needs: weighted draws must reach the number asked for, those of an amortised "
+        "network a tenth (1,000 at most), chains and nested sampling 400. UltraNest, "
+        "emcee and npe-sbi run with fixed sizes. *Warm* is a fit after the first in "
+        "the same process, less what JAX compiled in it. Numbers are medians, least "
+        "and greatest in brackets. *Cost* is likelihood evaluations and simulations "
+        "per effective draw, without those that train an amortised network beforehand; "
+        "a gradient counts as one evaluation. "
         "Distances are the largest of all parameters, against a long run of the case; "
         "in brackets after KS is what 95 % of exact draws stay below. A fit is *right* "
         f"if means and widths agree to {100 * SHIFT:g} % of a standard deviation, or "
-        "to four deviations of what so few draws scatter. Where the reference is by "
-        "`auto`, only the agreement of the others with it is independent."
+        "to four deviations of what so few draws scatter. A method is *sound* on a "
+        "case if all its fits were made, all are trusted and all are right; where no "
+        "reference may judge, trusted and not known to be wrong. Where the reference "
+        "is by `auto`, only the agreement of the others with it is independent."
     )
 
 
@@ -102,11 +117,12 @@ def _problem(study: Study, case: str, summaries: list[Summary]) -> str:
     if not found or not found["rows"]:
         return text + "There is no reference: accuracy is unknown."
     row = found["rows"][0]
-    return text + (
-        f"Reference: {row['effective']:,.0f} effective draws by {row['rung']}, "
+    text += (
+        f"Reference: {number(row['effective'])} effective draws by {row['rung']}, "
         f"{row['verdict']}, ln Z {number(row['ln Z'], 6)} +- "
         f"{number(row['error of ln Z'], 2)}, {row['seconds']:.0f} s."
     )
+    return text if judges(found) else text + " It judges nobody."
 
 
 def table(columns: list[str], rows: Iterable[list[str]]) -> str:
@@ -121,7 +137,6 @@ def cost_table(summaries: list[Summary]) -> str:
     columns += [
         "train [s]",
         "warm [s]",
-        "warm [CPU s]",
         "effective draws",
         "effective / s, warm",
     ]
@@ -135,13 +150,12 @@ def cost_table(summaries: list[Summary]) -> str:
         rows.append(
             [
                 each.method,
-                ", ".join(sorted({row["rung"] for row in each.rows})),
+                ", ".join(sorted(each.rungs)),
                 f"{each.trusted} of {len(each.rows)}",
                 number(each.first_trusted),
                 number(each.phase("compile")),
                 number(each.phase("train") or (each.training or None)),
                 spread(each.warm),
-                spread([row["cpu [s]"] for row in each.rows[1:]]),
                 spread([row["effective"] for row in each.rows]),
                 spread(each.rates),
                 spread(each.cost),
@@ -157,17 +171,17 @@ def accuracy_table(summaries: list[Summary]) -> str:
     columns += ["Wasserstein [sd]", "classifier", "ln Z off [sigma]"]
     rows = []
     for each in summaries:
-        if not each.distances("shift"):
+        if not any(row.get("accuracy") for row in each.rows):
             continue
-        widths = each.distances("least width"), each.distances("greatest width")
-        limit = statistics.median(each.distances("KS limit"))
+        widths = [*each.distances("least width"), *each.distances("greatest width")]
         rows.append(
             [
                 each.method,
                 {True: "yes", False: "**no**", None: "-"}[each.right],
                 spread(each.distances("shift"), 2),
-                f"{min(widths[0]):.3f} to {max(widths[1]):.3f}",
-                f"{spread(each.distances('KS'), 2)} [{limit:.2g}]",
+                f"{min(widths):.3f} to {max(widths):.3f}" if widths else "-",
+                f"{spread(each.distances('KS'), 2)} "
+                f"[{spread(each.distances('KS limit'), 2)}]",
                 spread(each.distances("Wasserstein"), 2),
                 spread(each.distances("classifier")),
                 spread(each.distances("ln Z off [sigma]"), 2),
@@ -178,25 +192,23 @@ def accuracy_table(summaries: list[Summary]) -> str:
 
 def missing(summaries: list[Summary]) -> str:
     """What did not run, or not to its end."""
-    lines = [
-        f"- {each.method}: {each.result['status']}"
-        + (
-            f", {each.result['note'].strip().splitlines()[-1]}"
-            if each.result["note"]
-            else ""
-        )
-        + (f"; {len(each.rows)} fits were done" if each.rows else "")
-        for each in summaries
-        if each.result["status"] != "done"
-    ]
+    lines = []
+    for each in summaries:
+        status, note = each.result["status"], each.result["note"].strip()
+        if status == DONE:
+            continue
+        line = f"- {each.method}: {status}"
+        if note:
+            line += f", {note.splitlines()[-1]}"
+        if each.rows:
+            line += f"; {len(each.rows)} fits were done"
+        lines.append(line)
     return "\n".join(lines)
 
 
-def best(
-    summaries: Iterable[Summary], among: tuple[str, ...] | None = None
-) -> Summary | None:
-    """The sound method with the earliest trusted answer, among some."""
-    chosen = [s for s in summaries if s.sound and (among is None or s.method in among)]
+def best(summaries: Iterable[Summary]) -> Summary | None:
+    """The sound method with the earliest trusted answer."""
+    chosen = [s for s in summaries if s.sound]
     return min(chosen, key=lambda s: s.first_trusted or math.inf, default=None)
 
 
@@ -206,31 +218,27 @@ def case_sentences(summaries: list[Summary]) -> list[str]:
     first = best(summaries)
     if first is not None:
         lines.append(
-            f"- First trusted answer: `{first.method}` after "
-            f"{number(first.first_trusted)} s."
+            f"- First sound answer: `{first.method}` after "
+            f"{number(first.first_trusted)} s"
+            + ("." if first.right else "; it is not known to be wrong.")
         )
-    learned = best(summaries, SBI)
-    others = [s for s in summaries if s.method not in SBI]
-    other = best(others)
+    learned = best(s for s in summaries if s.learned)
+    other = best(s for s in summaries if not s.learned and not s.trains)
     if learned is None:
-        if any(s.method in SBI and s.rows for s in summaries):
-            lines.append(
-                "- **SBI loses**: no network gave only trusted, right answers."
-            )
+        if any(s.trains or (s.method in SBI and s.fault) for s in summaries):
+            lines.append("- **SBI loses**: no network gave a sound answer.")
     elif other is not None:
         lines.append("- " + _duel(learned, other))
     lines += [f"- {line}" for line in _break_even(summaries)]
-    wrong = [s.method for s in summaries if s.right is False]
-    if wrong:
-        lines.append(f"- Not right against the reference: {_names(wrong)}.")
-    fooled = [s.method for s in summaries if s.right is False and s.trusted]
+    faults = [f"`{s.method}` ({s.fault})" for s in summaries if s.fault]
+    if faults:
+        lines.append(f"- No sound answer: {', '.join(faults)}.")
+    fooled = [
+        f"`{s.method}` ({s.fooled} of {len(s.rows)})" for s in summaries if s.fooled
+    ]
     if fooled:
-        lines.append(f"- Not right, yet some fits say `trusted`: {_names(fooled)}.")
+        lines.append(f"- Fits that are not right, yet trusted: {', '.join(fooled)}.")
     return ["\n".join(lines)] if lines else []
-
-
-def _names(methods: Iterable[str]) -> str:
-    return ", ".join(f"`{each}`" for each in methods)
 
 
 def _duel(learned: Summary, other: Summary) -> str:
@@ -248,26 +256,36 @@ def _duel(learned: Summary, other: Summary) -> str:
     )
 
 
+def pays_from(summaries: list[Summary], name: str) -> float | None:
+    """Spectra from which on the amortised network takes less time than a method.
+
+    Returns: Infinity if it never does; None if either is not sound or not warm, or if
+        the network's draws had to be replaced.
+    """
+    by_name = {s.method: s for s in summaries if s.sound and s.warm}
+    network, other = by_name.get(AMORTISED), by_name.get(name)
+    if network is None or other is None or not network.learned:
+        return None
+    gain = statistics.median(other.warm) - statistics.median(network.warm)
+    return math.ceil(network.training / gain) if gain > 0 else math.inf
+
+
 def _break_even(summaries: list[Summary]) -> list[str]:
     """From how many spectra on a trained network pays."""
-    by_name = {s.method: s for s in summaries}
-    network = by_name.get("amortised")
-    if network is None or not network.warm:
-        return []
     lines = []
-    each = statistics.median(network.warm)
+    by_name = {s.method: s for s in summaries}
     for name in ("auto", "nuts"):
-        other = by_name.get(name)
-        if other is None or not other.warm:
+        spectra = pays_from(summaries, name)
+        if spectra is None:
             continue
-        alone = statistics.median(other.warm)
-        if alone <= each:
+        network = by_name[AMORTISED]
+        each, alone = (statistics.median(by_name[n].warm) for n in (AMORTISED, name))
+        if spectra == math.inf:
             lines.append(
                 f"A trained network never pays against `{name}`: {number(each)} s for "
                 f"a spectrum, warm, against {number(alone)} s."
             )
         else:
-            spectra = math.ceil(network.training / (alone - each))
             lines.append(
                 f"A trained network pays against `{name}` from {spectra:,} spectra on: "
                 f"{number(network.training)} s of training, then {number(each)} s for "
@@ -278,38 +296,15 @@ def _break_even(summaries: list[Summary]) -> list[str]:
 
 def advice(study: Study) -> list[str]:
     """When to use what, counted over the cases."""
-    lines = []
-    duels = []
-    for case, summaries in study.cases.items():
-        learned = best((s for s in summaries if s.method == "sbi"), SBI)
-        chains = best(summaries, HMC)
-        if learned is not None and chains is not None:
-            duels.append((case, learned, chains))
-    if duels:
-        ratios = [a.first_trusted / b.first_trusted for _, a, b in duels]  # type: ignore[operator]
-        faster = [
-            case for (case, *_), ratio in zip(duels, ratios, strict=True) if ratio < 1
-        ]
-        cheaper = [
-            case
-            for case, a, b in duels
-            if statistics.median(a.cost) < statistics.median(b.cost)
-        ]
-        lines.append(
-            f"For a single spectrum, a network trained for it (`sbi`) gave the first "
-            f"trusted answer before the best HMC in {len(faster)} of {len(duels)} "
-            f"cases{_listed(faster)}; it took {spread(ratios, 2)} times as long. Its "
-            f"evaluations and simulations per effective draw were fewer in "
-            f"{len(cheaper)} of {len(duels)}{_listed(cheaper)}."
-        )
-    winners = [(case, best(summaries)) for case, summaries in study.cases.items()]
+    lines = [*_single_spectrum(study)]
     counted: dict[str, list[str]] = {}
-    for case, winner in winners:
+    for case, summaries in study.cases.items():
+        winner = best(summaries)
         if winner is not None:
             counted.setdefault(winner.method, []).append(case)
     if counted:
         lines.append(
-            "The first trusted and right answer of all came from "
+            "The first sound answer of all came from "
             + "; ".join(
                 f"`{method}` in {len(cases)}{_listed(cases)}"
                 for method, cases in sorted(counted.items(), key=lambda i: -len(i[1]))
@@ -317,19 +312,40 @@ def advice(study: Study) -> list[str]:
             + "."
         )
     lines += _many_spectra(study)
-    for title, methods in (("SBI", SBI), ("HMC", HMC)):
-        failed = [
-            f"`{s.method}` on {s.case}"
-            for s in _all(study)
-            if s.method in methods and s.rows and not s.sound
-        ]
-        if failed:
-            lines.append(
-                f"{title} without a sound answer (not trusted, or not right): "
-                + ", ".join(failed)
-                + "."
-            )
+    faults = [f"`{s.method}` on {s.case} ({s.fault})" for s in _all(study) if s.fault]
+    if faults:
+        lines.append(f"No sound answer: {', '.join(faults)}.")
     return [" ".join(lines)] if lines else []
+
+
+def _single_spectrum(study: Study) -> list[str]:
+    """A network trained for one spectrum against HMC, where both are sound."""
+    duels: dict[str, tuple[Summary, Summary]] = {}
+    for case, summaries in study.cases.items():
+        learned = best(s for s in summaries if s.method == "sbi" and s.learned)
+        chains = best(s for s in summaries if s.rungs <= CHAINS and not s.trains)
+        if learned is not None and chains is not None:
+            duels[case] = learned, chains
+    if not duels:
+        return []
+    ratios = {
+        case: (a.first_trusted or math.nan) / (b.first_trusted or math.nan)
+        for case, (a, b) in duels.items()
+    }
+    faster = [case for case, ratio in ratios.items() if ratio < 1]
+    cheaper = [
+        case
+        for case, (a, b) in duels.items()
+        if statistics.median(a.cost) < statistics.median(b.cost)
+    ]
+    return [
+        "For a single spectrum, a network trained for it (`sbi`) gave the first "
+        f"trusted answer before the best HMC in {len(faster)} of the {len(duels)} "
+        f"cases in which both were sound{_listed(faster)}; it took "
+        f"{spread(list(ratios.values()), 2)} times as long. Its evaluations and "
+        f"simulations per effective draw were fewer in {len(cheaper)}"
+        f"{_listed(cheaper)}."
+    ]
 
 
 def _listed(cases: list[str]) -> str:
@@ -337,25 +353,19 @@ def _listed(cases: list[str]) -> str:
 
 
 def _many_spectra(study: Study) -> list[str]:
-    """Where amortisation pays, over the cases."""
-    pays, never = [], []
-    for case, summaries in study.cases.items():
-        by_name = {s.method: s for s in summaries}
-        network, chains = by_name.get("amortised"), by_name.get("nuts")
-        if not network or not chains or not network.warm or not chains.warm:
-            continue
-        gain = statistics.median(chains.warm) - statistics.median(network.warm)
-        if gain > 0:
-            pays.append((case, math.ceil(network.training / gain)))
-        else:
-            never.append(case)
+    """Where amortisation pays, over the cases in which network and NUTS are sound."""
+    found = {case: pays_from(each, "nuts") for case, each in study.cases.items()}
+    pays = [
+        f"{spectra:,} ({case})"
+        for case, spectra in found.items()
+        if spectra is not None and spectra < math.inf
+    ]
+    never = [case for case, spectra in found.items() if spectra == math.inf]
     lines = []
     if pays:
         lines.append(
             "For many spectra of one instrument and model, a network trained once pays "
-            "against NUTS from "
-            + ", ".join(f"{spectra:,} ({case})" for case, spectra in pays)
-            + " spectra on."
+            f"against NUTS from {', '.join(pays)} spectra on."
         )
     if never:
         lines.append(f"It never pays against NUTS in: {', '.join(never)}.")
@@ -363,25 +373,25 @@ def _many_spectra(study: Study) -> list[str]:
 
 
 def scaling_sentences(study: Study) -> list[str]:
-    """How time and cost grow, as powers between the ends of each family."""
-    lines = []
-    for family, methods in study.families.items():
-        for method, members in methods.items():
-            done = [(size, s) for size, s in members if s.rows]
-            if len(done) < 2:
-                continue
-            (small, a), (large, b) = done[0], done[-1]
-            seconds = [
-                statistics.median(s.warm or [s.rows[0]["seconds"]]) for s in (a, b)
-            ]
-            work = [
-                statistics.median(r["evaluations"] + r["simulations"] for r in s.rows)
-                for s in (a, b)
-            ]
-            lines.append(
-                f"- {family} {small:,} to {large:,}, `{method}`: {number(seconds[0])} "
-                f"to {number(seconds[1])} s, {number(work[0])} to {number(work[1])} "
-                "evaluations and simulations"
-                + ("" if b.sound else "; not trusted at the end")
-            )
+    """How time and cost grow, between the ends of each family."""
+    lines = [
+        f"- {family}, `{method}`: {_growth(members)}."
+        for family, methods in study.families.items()
+        for method, members in methods.items()
+    ]
     return ["\n".join(lines)] if lines else []
+
+
+def _growth(members: list[tuple[int, Summary]]) -> str:
+    """From the least to the greatest size with a warm fit, and what is not sound."""
+    done = [(size, grown) for size, s in members if (grown := s.grown) is not None]
+    if len(done) > 1:
+        (small, first), (large, last) = done[0], done[-1]
+        text = (
+            f"from {small:,} to {large:,}, {number(first[0])} to {number(last[0])} s, "
+            f"{number(first[1])} to {number(last[1])} evaluations and simulations"
+        )
+    else:
+        text = "too few sizes with a warm fit"
+    faults = [f"{size:,} ({s.fault})" for size, s in members if s.fault]
+    return text + (f"; no sound answer at {', '.join(faults)}" if faults else "")

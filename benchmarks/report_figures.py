@@ -32,7 +32,7 @@ PANELS = (
 
 
 def marker(method: str) -> str:
-    """Circles for networks, squares for others, crosses for the second round."""
+    """Round where a network was asked for, square elsewhere; crosses from the ninth."""
     second = ORDER.index(method) >= len(PALETTE)
     if method in SBI:
         return "P" if second else "o"
@@ -41,7 +41,7 @@ def marker(method: str) -> str:
 
 @mpl.rc_context(STYLE)
 def draw_case(summaries: list[Summary]) -> Figure:
-    """Largest shift of a mean against three costs; hollow is not trusted."""
+    """Largest shift of a mean against three costs; hollow is not sound."""
     figure = new_figure(11, 3.4, layout="constrained")
     panels = figure.subplots(1, len(PANELS), sharey=True)
     known = [s for s in summaries if s.distances("shift")]
@@ -93,20 +93,24 @@ def _cost(summary: Summary, kind: str) -> float | None:
 def draw_scaling(
     families: dict[str, dict[str, list[tuple[int, Summary]]]],
 ) -> Figure:
-    """Seconds and work of every family against its size; hollow is not trusted."""
+    """Seconds and work of every family against its size; hollow is not sound."""
     figure = new_figure(3 * len(families) + 1.2, 5.2, layout="constrained")
     panels = figure.subplots(2, len(families), sharex="col", squeeze=False)
     handles: dict[str, Any] = {}
     for column, (family, methods) in enumerate(families.items()):
         for method, members in methods.items():
-            done = [(size, each) for size, each in members if each.rows]
+            done = [
+                (size, each, grown)
+                for size, each in members
+                if (grown := each.grown) is not None
+            ]
             for row in range(2):
                 axes = panels[row, column]
-                values = [_grown(each, row) for _, each in done]
-                sizes = [size for size, _ in done]
+                sizes = [size for size, *_ in done]
+                values = [grown[row] for *_, grown in done]
                 colour = COLOUR[method]
                 axes.plot(sizes, values, color=colour, lw=1)
-                for size, value, (_, each) in zip(sizes, values, done, strict=True):
+                for size, value, (_, each, _) in zip(sizes, values, done, strict=True):
                     fill = colour if each.sound else "white"
                     (point,) = axes.plot(
                         size, value, marker(method), color=colour, mfc=fill, ms=5
@@ -121,18 +125,3 @@ def draw_scaling(
         handles.values(), handles.keys(), loc="outside right upper", handlelength=1
     )
     return figure
-
-
-def _grown(summary: Summary, row: int) -> float:
-    """Seconds, training beforehand included and compilation not; or the work."""
-    if row:
-        before = summary.result.get("prepared simulations", 0)
-        return before + statistics.median(
-            each["evaluations"] + each["simulations"] for each in summary.rows
-        )
-    before = summary.result.get("prepared [s]", {})
-    trained = before.get("total", 0.0) - before.get("compile", 0.0)
-    if summary.warm:
-        return trained + statistics.median(summary.warm)
-    first = summary.rows[0]
-    return trained + first["seconds"] - first.get("phases [s]", {}).get("compile", 0.0)

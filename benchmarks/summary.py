@@ -5,19 +5,22 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from benchmarks.accuracy import is_right
-from benchmarks.harness import REFERENCE
+from benchmarks.harness import DONE, REFERENCE, SKIPPED
 from benchmarks.methods import LEARNED, METHODS
 from benchmarks.peers import PEERS
 from benchmarks.scaling import FAMILIES
 
-TRUSTED = "trusted"
+TRUSTED, NOT_TRUSTED = "trusted", "not trusted"
+LEAST = 1e-3  # seconds that a fit counts for
 ORDER = (*METHODS, *PEERS)
-# SBI: those whose draws come from a network, of this package or another.
+# Methods that are asked for draws of a network; another rung may answer in the end.
 SBI = (*LEARNED, "npe-sbi")
-HMC = ("nuts", "transported", "numpyro")
+# What makes draws with a trained network, and what makes them by plain HMC.
+NETWORKS = {"network", "smc", "transported nuts", "amortised", "npe-sbi"}
+CHAINS = {"nuts", "nuts, numpyro"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +31,13 @@ class Summary:
         case: Name of the case.
         method: Name of the method.
         result: All that was written of it.
-        right: Whether all its fits agree with the reference; None if unknown.
+        rights: Whether each fit agrees with the reference; None if unknown.
     """
 
     case: str
     method: str
     result: dict[str, Any]
-    right: bool | None
+    rights: tuple[bool | None, ...]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -47,17 +50,50 @@ class Summary:
         return sum(row["verdict"] == TRUSTED for row in self.rows)
 
     @property
-    def sound(self) -> bool:
-        """Whether all fits were trusted and none is known to be wrong."""
-        return (
-            bool(self.rows)
-            and self.trusted == len(self.rows)
-            and self.right
-            in (
-                True,
-                None,
-            )
+    def right(self) -> bool | None:
+        """Whether all fits agree with the reference; None if unknown."""
+        if False in self.rights:
+            return False
+        return True if self.rights and None not in self.rights else None
+
+    @property
+    def fooled(self) -> int:
+        """How many fits were trusted that do not agree with the reference."""
+        return sum(
+            row["verdict"] == TRUSTED and right is False
+            for row, right in zip(self.rows, self.rights, strict=True)
         )
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with its answer; nothing if it is sound, or was not run."""
+        if self.result["status"] in (DONE, SKIPPED):
+            if self.right is False:
+                return "not right"
+            unsure = self.trusted < len(self.rows)
+            return f"{self.trusted} of {len(self.rows)} trusted" if unsure else ""
+        return self.result["status"]
+
+    @property
+    def sound(self) -> bool:
+        """Whether all fits were made and trusted, and none is known to be wrong."""
+        return bool(self.rows) and not self.fault
+
+    @property
+    def rungs(self) -> set[str]:
+        """What the draws were made by, in all fits."""
+        return {row["rung"] for row in self.rows}
+
+    @property
+    def learned(self) -> bool:
+        """Whether all draws come from trained networks."""
+        return bool(self.rows) and self.rungs <= NETWORKS
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything was simulated for training, used in the end or not."""
+        before = self.result.get("prepared simulations", 0)
+        return bool(before or any(row["simulations"] for row in self.rows))
 
     @property
     def first_trusted(self) -> float | None:
@@ -72,42 +108,57 @@ class Summary:
 
     @property
     def warm(self) -> list[float]:
-        """Seconds of the fits after the first, which had compiled."""
-        return [row["seconds"] for row in self.rows[1:]]
+        """Seconds of the fits after the first, without compilation."""
+        return [max(r["seconds"] - r["compile [s]"], LEAST) for r in self.rows[1:]]
 
     @property
     def rates(self) -> list[float]:
-        """Effective draws per second, without compilation and training beforehand."""
-        if self.warm:
-            return [row["effective"] / row["seconds"] for row in self.rows[1:]]
+        """Effective draws per second of the fits after the first, as they are timed."""
         return [
-            row["effective"]
-            / max(row["seconds"] - row.get("phases [s]", {}).get("compile", 0.0), 1e-3)
-            for row in self.rows
+            (row["effective"] or 0.0) / seconds
+            for row, seconds in zip(self.rows[1:], self.warm, strict=True)
         ]
 
     @property
     def cost(self) -> list[float]:
         """Likelihood evaluations and simulations of a fit, per effective draw."""
         return [
-            (row["evaluations"] + row["simulations"]) / max(row["effective"], 1.0)
+            (row["evaluations"] + row["simulations"])
+            / max(row["effective"] or 0.0, 1.0)
             for row in self.rows
         ]
 
     @property
     def training(self) -> float:
-        """Seconds of the training that comes before all spectra."""
-        return self.result.get("prepared [s]", {}).get("total", 0.0)
+        """Seconds of the training before all spectra, without compilation."""
+        before = self.result.get("prepared [s]", {})
+        return before.get("total", 0.0) - before.get("compile", 0.0)
+
+    @property
+    def grown(self) -> tuple[float, float] | None:
+        """Seconds and work of a warm fit, training beforehand included.
+
+        Work is evaluations and simulations. None where there is no second fit.
+        """
+        if not self.warm:
+            return None
+        before = self.result.get("prepared simulations", 0)
+        work = [row["evaluations"] + row["simulations"] for row in self.rows]
+        seconds = self.training + statistics.median(self.warm)
+        return seconds, before + statistics.median(work)
 
     def phase(self, name: str) -> float | None:
-        """Seconds of a phase in the first answer, training beforehand included."""
-        if not self.rows or "phases [s]" not in self.rows[0]:
+        """Seconds of a phase in the first answer, training beforehand included.
+
+        None where nobody counted them.
+        """
+        if not self.rows:
             return None
+        row = self.rows[0]
+        first = row.get("phases [s]", {}) | {"compile": row["compile [s]"]}
         before = self.result.get("prepared [s]", {})
-        phases = self.rows[0]["phases [s]"]
-        if not phases and not before:
-            return None
-        return phases.get(name, 0.0) + before.get(name, 0.0)
+        found = [part[name] for part in (before, first) if name in part]
+        return sum(found) if found else None
 
     def distances(self, name: str) -> list[float]:
         """One of the distances from the reference, of every fit that has it."""
@@ -167,16 +218,24 @@ def read_study(out: Path) -> Study:
 
 def summarise(result: dict[str, Any], reference: dict[str, Any] | None) -> Summary:
     """One result, held against the reference of its case."""
-    right = None
-    if reference and reference["rows"] and result["rows"]:
+    rights: tuple[bool | None, ...] = (None,) * len(result["rows"])
+    if judges(reference):
         effective = reference["rows"][0]["effective"]
-        verdicts = [is_right(row, effective) for row in result["rows"]]
-        right = None if None in verdicts else all(verdicts)
-    return Summary(result["case"], result["method"], result, right)
+        rights = tuple(is_right(row, effective) for row in result["rows"])
+    return Summary(result["case"], result["method"], result, rights)
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
+def judges(reference: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+    """Whether others may be held against a reference: it is there and not doubted."""
+    if not reference or not reference["rows"]:
+        return False
+    row = reference["rows"][0]
+    return bool(row["effective"]) and row["verdict"] != NOT_TRUSTED
+
+
+def spread(values: Sequence[float | None], digits: int = 3) -> str:
     """A median, with the least and greatest in brackets where they differ."""
+    values = [value for value in values if value is not None]
     if not values:
         return "-"
     middle, ends = statistics.median(values), (min(values), max(values))
