@@ -29,7 +29,9 @@ def answer(observation):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("method", ["auto", "sbi", "nuts"])
+@pytest.mark.parametrize(
+    "method", ["auto", "sbi", pytest.param("nuts", marks=pytest.mark.slow)]
+)
 def test_every_method_gives_the_exact_posterior(observation, answer, method):
     posterior = jsbi.infer(
         jax.random.key(1),

@@ -118,6 +118,7 @@ class TabulatedTBabs(Multiplicative):
         return jax.numpy.exp(-self.nH * 0.5 * (sigma[1:] + sigma[:-1]))
 
 
+@pytest.mark.slow
 def test_the_reference_evidence_is_met_with_the_reference_absorption(
     epic_pn, test_data
 ):
@@ -143,6 +144,7 @@ def test_the_reference_evidence_is_met_with_the_reference_absorption(
     assert np.all(np.abs(posterior.mean() - mean) / sd < 0.06)
 
 
+@pytest.mark.slow
 def test_the_nicer_spectrum_of_barret_and_dupourque(nicer):
     """Their figure 6: nH 0.237, index 1.763, log10 of the norm 0.037."""
     posterior = jsbi.infer(

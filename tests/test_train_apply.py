@@ -240,6 +240,7 @@ def test_posteriors_are_saved_as_they_come_and_the_table_last(
     assert sorted(file.name for file in out.iterdir()) == ["first.jsbi", "second.jsbi"]
 
 
+@pytest.mark.slow
 def test_responses_in_place_of_those_of_the_header(trained, tmp_path, capsys):
     shutil.copy(trained / "first.pha", tmp_path / "alone.pha")
     arguments = "apply", trained / "net.jsbi", tmp_path / "alone.pha"

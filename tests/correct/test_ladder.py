@@ -68,7 +68,13 @@ def test_the_first_rung_that_passes_is_the_last():
 @pytest.mark.network
 @pytest.mark.parametrize(
     "method",
-    ["network", "smc", "nested", pytest.param("transported", marks=pytest.mark.slow)],
+    [
+        "nested",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("network", "smc", "transported")
+        ),
+    ],
 )
 def test_every_rung_alone_is_right(method):
     target = power_law_target()
@@ -112,6 +118,7 @@ def test_a_training_that_cannot_be_is_refused(wrong):
         Training(**wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_sbi_never_uses_the_mixture():
     assert names(take(power_law_target(), "sbi")) == ["network"]

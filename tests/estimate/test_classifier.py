@@ -179,6 +179,7 @@ def test_an_empty_interval_of_counts_is_refused():
         TotalCounts(100, 10)
 
 
+@pytest.mark.slow
 def test_the_classifier_lives_on_the_device_that_is_chosen():
     two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     result = subprocess.run(
