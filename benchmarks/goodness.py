@@ -258,7 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--known", type=int, default=500, help="spectra of each level")
     parser.add_argument("--fitted", type=int, default=200, help="spectra per setting")
-    parser.add_argument("--simulations", type=int, default=127)
+    parser.add_argument("--simulations", type=int, default=255)
     parser.add_argument("--alarms", type=int, default=1000)
     parser.add_argument("--power", type=int, default=50)
     given = parser.parse_args()

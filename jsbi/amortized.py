@@ -289,7 +289,7 @@ class AmortizedPosterior:
                 f"{100 * lost:.2g} % of the training's simulations lay far from the "
                 "mode that was fitted to them: a second mode may be missed."
             )
-        report = make_report(target, rungs, int(enough), tuple(notes))
+        report = make_report(target, rungs, int(enough), tuple(notes), self.templates)
         report = dataclasses.replace(report, model=name_of(self.simulator.model))
         if failure:
             report = dataclasses.replace(report, verdict=NOT_TRUSTED)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Key
 from jsbi.correct import LADDERS, Rung, Training, best_rung, climb
 from jsbi.data import Observation
 from jsbi.diagnose import cstat_moments, judge
-from jsbi.diagnose.predictive import Predictive, predictive_checks
+from jsbi.diagnose.predictive import predictive_checks
 from jsbi.instrument import Folder
 from jsbi.model import ExpressionModel, suggest
 from jsbi.posterior import Posterior, Report
@@ -149,7 +149,7 @@ def make_report(
     rungs: list[Rung],
     draws: int,
     notes: tuple[str, ...],
-    observations: tuple[Observation, ...] = (),
+    observations: tuple[Observation, ...],
 ) -> Report:
     """Judge the best of some rungs; model, seconds and seed are the caller's to add.
 
@@ -158,19 +158,26 @@ def make_report(
         rungs: All that were taken.
         draws: Effective draws that were asked for.
         notes: Doubts, each of which makes the result at most usable.
-        observations: Those of the target, for the predictive checks, which are left
-            out if there are none.
+        observations: Those of the target, or others of the same bins, which give the
+            predictive checks their energies.
     """
     posterior = best_rung(rungs).posterior
     cstat, expected, sd = goodness(target, posterior)
-    checks = _predictive(target, posterior, observations)
+    # From a few draws, which cost milliseconds.
+    checks = predictive_checks(
+        jax.random.key(0),
+        target,
+        posterior,
+        observations=observations,
+        draws=_PREDICTIVE_DRAWS,
+    )
     verdict, reasons = judge(
         posterior,
         enough=0.0 if math.isnan(posterior.pareto_k) else float(draws),
         cstat=cstat,
         expected=expected,
         sd=sd,
-        surprise=1.0 if checks is None else checks.p_value,
+        surprise=checks.p_value,
         notes=notes,
     )
     device = jax.devices()[0]
@@ -186,23 +193,8 @@ def make_report(
         likelihood_evaluations=target.evaluations,
         versions=dict(_versions()),
         device=f"{device.platform}: {device.device_kind}",
-        bands=() if checks is None else checks.band_rows(),
-        predictive={} if checks is None else checks.record(),
-    )
-
-
-def _predictive(
-    target: Target, posterior: Posterior, observations: tuple[Observation, ...]
-) -> Predictive | None:
-    """Predictive checks from a few draws, which cost milliseconds."""
-    if not observations:
-        return None
-    return predictive_checks(
-        jax.random.key(0),
-        target,
-        posterior,
-        observations=observations,
-        draws=_PREDICTIVE_DRAWS,
+        bands=checks.band_rows(),
+        predictive=checks.record(),
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from jsbi.amortized import METHOD as AMORTIZED
 from jsbi.amortized import AmortizedPosterior
@@ -22,7 +23,9 @@ from jsbi.diagnose.calibration import (
 )
 from jsbi.diagnose.compared import Compared
 from jsbi.estimate import expected_spectra
+from jsbi.matching import check_whole, matched_counts
 from jsbi.model import suggest
+from jsbi.posterior import Posterior
 from jsbi.procedure import (
     EachByItself,
     OneNetwork,
@@ -32,12 +35,15 @@ from jsbi.procedure import (
     draw_prior,
 )
 from jsbi.progress import Progress
-from jsbi.simulate import Prior, Target
+from jsbi.simulate import Prior, Target, make_conditions
 from jsbi.training import amortize
 
 DRAWS = 5000
 METHODS = (*INFER_METHODS, AMORTIZED)
 TITLES = {"prior": "over the prior", "observation": "at the observation"}
+DRAWS_PER_TRUTH = 10  # effective draws of the observation's posterior for each spectrum
+PLACES = (-3.0, -1.0, 0.0, 1.0, 3.0)  # of all coordinates, where priors are compared
+SAME = 1e-5  # relative difference that single precision and files leave
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -100,10 +106,7 @@ class Check:
         for name, part in self.parts.items():
             outcomes = ", ".join(f"{n} {each}" for each, n in part.outcomes.items())
             title = f"{part.spectra} spectra {TITLES[name]}, {self.method}"
-            lines += [f"{title}: {outcomes}", str(part.after)]
-            passed = part.before.passed(self.share)
-            lines += [f"before reweighting: {'' if passed else 'not '}calibrated"]
-            lines += [str(part.before), ""]
+            lines += [f"{title}: {outcomes}", part.table(self.share), ""]
         lines += [*self.notes, f"verdict: {self.verdict}"]
         return "\n".join([*lines, *(f"  {reason}" for reason in self.reasons)])
 
@@ -117,7 +120,7 @@ class Check:
             "false_alarm": self.false_alarm,
             "seconds": self.seconds,
             "seed": self.seed,
-        } | {name: part.summary() for name, part in self.parts.items()}
+        } | {name: part.summary(self.share) for name, part in self.parts.items()}
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for every spectrum that has a posterior, with all ranks."""
@@ -157,7 +160,10 @@ def check(
     Then spectra are simulated from the posterior of the observation, and each is
     inferred together with it: the sum of both as one spectrum of twice the exposure,
     which is exact for Poisson counts. This finds errors at the observation, but hardly
-    one that displaces the posteriors of the observation and of the sums alike.
+    one that displaces the posteriors of the observation and of the sums alike. All
+    share one set of draws of the observation's posterior, so at least ten effective
+    draws for each spectrum are asked for there; with fewer there is a note, and false
+    alarms are more frequent.
 
     Args:
         key: Random key.
@@ -169,7 +175,8 @@ def check(
         spectra: To simulate from the prior, and as many again at the observation.
         draws: Effective draws of each spectrum as in `infer`, or draws from the network
             as in `AmortizedPosterior.each`.
-        network: One that has been trained; without, "amortised" trains it.
+        network: One that has been trained for this model and prior; without,
+            "amortised" trains it.
         amortization: Keyword arguments of `amortize`.
         training: How `infer` makes networks.
         false_alarm: Probability at most that exact posteriors are called not
@@ -178,8 +185,9 @@ def check(
         seed: Recorded, where the key was made from one.
 
     Raises:
-        ValueError: If parameters and priors do not match, a choice is wrong, or the
-            observation has no posterior.
+        ValueError: If parameters and priors do not match, a choice is wrong, the
+            network is another's or would not serve the observation, or the observation
+            has no posterior: all before spectra are simulated.
 
     Source: Talts et al. (2018), arXiv 1804.06788; Sailynoja et al. (2025), arXiv
         2502.03279, for the observation.
@@ -192,27 +200,28 @@ def check(
         (observation,) if isinstance(observation, Observation) else tuple(observation)
     )
     target = make_target(observations, model, prior)
-    keys = jax.random.split(key, 4)
-    procedure: Procedure = EachByItself(target.simulator, method, draws, training)
+    keys = jax.random.split(key, 5)
+    procedure = EachByItself(target.simulator, observations, method, draws, training)
     if method == AMORTIZED:
         if network is None:
             network = _train(
-                keys[0], observations, model, prior, amortization or {}, progress
+                keys[0], observations, target, amortization or {}, progress
             )
         _check_network(network, model, prior)
         procedure = OneNetwork(network, observations[0].exposure, draws)
         target = Target(procedure.under(1.0), network.match([observations]).counts[0])
     generator = np.random.default_rng(np.asarray(jax.random.key_data(keys[1])))
     bars = Progress(progress)
-    simulated = add_noise(generator, *draw_prior(generator, target, spectra))
-    over_prior = _compare(keys[2], generator, procedure, simulated, bars)
-    notes = _why_not(procedure, observations)
-    local = None
+    notes, posterior, local = _why_not(procedure, observations), None, None
     if not notes:
-        local, verdict = _compare_locally(
-            keys[3], generator, procedure, target, spectra, bars
-        )
-        notes = (f"The posterior of the observation is {verdict}.",)
+        # First, since without it all else would be in vain.
+        posterior = _infer_observation(keys[2], procedure, target, spectra, bars)
+        notes = _notes(posterior, spectra)
+    simulated = add_noise(generator, *draw_prior(generator, target, spectra))
+    over_prior = _compare(keys[3], generator, procedure, simulated, bars)
+    if posterior is not None:
+        simulated = _simulate_locally(generator, target, posterior, spectra)
+        local = _compare(keys[4], generator, procedure, simulated, bars)
     seconds = time.perf_counter() - start
     return Check(method, over_prior, local, notes, false_alarm, seconds, seed)
 
@@ -237,33 +246,61 @@ def check_effort(
 def _train(
     key: Array,
     observations: tuple[Observation, ...],
-    model: Callable[..., Any],
-    prior: Prior,
+    target: Target,
     choices: dict[str, Any],
     progress: bool,
 ) -> AmortizedPosterior:
     """A network for the observation's exposure and twice it, unless that is chosen."""
     own = observations[0].exposure
     choices = {"exposure": (own, 2 * own)} | choices
+    _check_trainable(observations, target, choices)
+    model, prior = target.simulator.model, target.simulator.prior
     return amortize(key, observations, model, prior, progress=progress, **choices)
+
+
+def _check_trainable(
+    observations: tuple[Observation, ...], target: Target, choices: dict[str, Any]
+) -> None:
+    """Check, before long work, that a network would serve the observation itself."""
+    for each, folder in zip(observations, target.simulator.folders, strict=True):
+        check_whole(each.name, matched_counts(each, each, folder))
+    own = observations[0].exposure
+    low, high = choices["exposure"] or (own, own)
+    scale = choices.get("background_scale", (1.0, 1.0))
+    conditions = make_conditions(1, exposure=(low / own, high / own), scale=scale)
+    conditions.context(1.0, 1.0)
 
 
 def _check_network(
     network: AmortizedPosterior, model: Callable[..., Any], prior: Prior
 ) -> None:
     simulator = network.simulator
-    own, given = (
-        f"{name_of(model)} with {', '.join(prior.names)}"
-        for model, prior in (
-            (simulator.model, simulator.prior),
-            (model, prior),
-        )
-    )
+    own = f"{name_of(simulator.model)} with {', '.join(simulator.prior.names)}"
+    given = f"{name_of(model)} with {', '.join(prior.names)}"
     if own != given:
         raise ValueError(
             f"The network must be for the model and its free parameters, {given}; it "
             f"is for {own}."
         )
+    first, second = _values(simulator.prior), _values(prior)
+    other = [
+        name
+        for name in sorted(first | second)
+        if name not in first
+        or name not in second
+        or not np.allclose(first[name], second[name], rtol=SAME, atol=0.0)
+    ]
+    if other:
+        raise ValueError(
+            "The network must have been trained with the given prior; another is that "
+            f"of {', '.join(other)}."
+        )
+
+
+def _values(prior: Prior) -> dict[str, Float[np.ndarray, " place"]]:
+    """All parameters, fixed and tied ones too, at places that tell priors apart."""
+    z = jnp.repeat(jnp.asarray(PLACES)[:, None], prior.dimension, axis=1)
+    return {name: np.asarray(each) for name, each in jax.vmap(prior)(z).items()}
 
 
 def _compare(
@@ -291,10 +328,7 @@ def _compare(
                 [rank_truth(generator, each, truth, float(fit)) for each in outcome]
             )
     if not trials:
-        raise ValueError(
-            f"None of {len(z)} simulated spectra has a posterior; the first: "
-            f"{failures[0]}"
-        )
+        return Compared(None, None, (), tuple(failures))
     names = procedure.under(exposure).prior.names
     before, after = (gather(names, part) for part in zip(*trials, strict=True))
     return Compared(before, after, tuple(verdicts), tuple(failures))
@@ -316,27 +350,48 @@ def _why_not(
     return ()
 
 
-def _compare_locally(
+def _infer_observation(
     key: Array,
-    generator: np.random.Generator,
-    procedure: Procedure,
+    procedure: EachByItself | OneNetwork,
     target: Target,
     spectra: int,
     bars: Progress,
-) -> tuple[Compared, str]:
-    """Spectra from the observation's posterior, and the verdict on that posterior."""
-    key_first, key_rest = jax.random.split(key)
-    observed = np.asarray(target.counts, np.float64)
+) -> Posterior:
+    """The observation's posterior, with draws enough for so many truths."""
+    # Twice as many, since those of a network are before reweighting.
+    draws = max(procedure.draws, 2 * DRAWS_PER_TRUTH * spectra)
     # As many as later, so that one compilation serves; only the first is inferred.
-    alike = np.repeat(observed[None], spectra, axis=0)
-    outcome = next(procedure.posteriors(key_first, alike, 1.0))
+    copies = spectra if draws == procedure.draws else 1
+    counts = np.repeat(np.asarray(target.counts, np.float64)[None], copies, axis=0)
+    with bars.stage("check: the observation", "check", 1) as tick:
+        richer = dataclasses.replace(procedure, draws=draws)
+        outcome = next(richer.posteriors(key, counts, 1.0))
+        tick(1)
     if isinstance(outcome, str):
         raise ValueError(f"The observation has no posterior: {outcome}")
-    posterior = outcome[1]
+    return outcome[1]
+
+
+def _notes(posterior: Posterior, spectra: int) -> tuple[str, ...]:
+    """The verdict on the observation's posterior, and whether its draws are enough."""
     assert posterior.report is not None
+    verdict = f"The posterior of the observation is {posterior.report.verdict}."
+    effective = posterior.effective_draws
+    if effective >= DRAWS_PER_TRUTH * spectra:
+        return (verdict,)
+    return (
+        verdict,
+        f"Its {effective:,.0f} effective draws are few for {spectra:,} spectra at the "
+        f"observation, which need {DRAWS_PER_TRUTH * spectra:,}: false alarms may be "
+        "more frequent there than stated.",
+    )
+
+
+def _simulate_locally(
+    generator: np.random.Generator, target: Target, posterior: Posterior, spectra: int
+) -> Simulated:
+    """Spectra from the observation's posterior, each together with it."""
     rows = generator.choice(posterior.draws, spectra, p=posterior.weights)
     z = posterior.z[rows]
     expected = expected_spectra(target, z).astype(np.float64)
-    simulated = add_noise(generator, z, expected, observed)
-    compared = _compare(key_rest, generator, procedure, simulated, bars)
-    return compared, posterior.report.verdict
+    return add_noise(generator, z, expected, np.asarray(target.counts, np.float64))

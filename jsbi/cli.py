@@ -213,7 +213,7 @@ def _check(options: argparse.Namespace) -> int:
     config = read_config(options.config)
     seed = _seed(options.seed, config.seed)
     method = options.method or config.method
-    check_effort(method, options.spectra)
+    check_effort(method, options.spectra, config.draws)
     (observation,) = config.read_observations()
     folder = check_folder(options.out or Path(options.config).stem + "-check")
     print(observation)
@@ -224,6 +224,7 @@ def _check(options: argparse.Namespace) -> int:
         config.prior,
         method=method,
         spectra=options.spectra,
+        draws=config.draws,
         amortization=config.amortize,
         seed=seed,
     )

@@ -170,7 +170,6 @@ def write_results(
     Returns: The files. Figures are left out where the extra `plot` is not installed.
     """
     kept = posterior.resampled_rows(jax.random.key(seed), rows)
-    figures = _figures(posterior, observation, model, prior, reference, truth)
     folder.mkdir(parents=True, exist_ok=True)
     posterior.save(folder / "posterior.jsbi")
     tables = {
@@ -179,6 +178,8 @@ def write_results(
         "chain.fits": _chain(posterior, kept, model),
     }
     written = [folder / "posterior.jsbi", *_write(folder, tables)]
+    # Last, so that whatever goes wrong with them loses nothing else.
+    figures = _figures(posterior, observation, model, prior, reference, truth)
     return written + _write(folder, figures)
 
 
@@ -189,21 +190,28 @@ def write_check(folder: Path, result: Check) -> list[Path]:
         folder: Made if it does not exist.
         result: From `jsbi.check`.
 
-    Returns: The files. The figure is left out where the extra `plot` is not installed.
+    Returns: The files. The figure is left out where the extra `plot` is not installed,
+        or no spectrum from the prior has a posterior.
     """
-    try:
-        from jsbi.plot.calibration import calibration
-    except ImportError:
-        figures = {}
-    else:
-        local = None if result.observation is None else result.observation.after
-        both = result.prior.after, result.prior.before
-        figure = calibration(*both, local, false_alarm=result.share)
-        figures = {"calibration.png": _png(figure)}
     folder.mkdir(parents=True, exist_ok=True)
     summary = json.dumps(_finite(result.summary()), indent=1).encode()
     tables = {"check.json": summary, "ranks.csv": _rows(result.rows())}
-    return _write(folder, tables | figures)
+    written = _write(folder, tables)
+    # Last, so that whatever goes wrong with it loses nothing else.
+    return written + _write(folder, _calibration(result))
+
+
+def _calibration(result: Check) -> dict[str, bytes]:
+    try:
+        from jsbi.plot.calibration import calibration
+    except ImportError:
+        return {}
+    after, before = result.prior.after, result.prior.before
+    if after is None:
+        return {}
+    local = None if result.observation is None else result.observation.after
+    figure = calibration(after, before, local, false_alarm=result.share)
+    return {"calibration.png": _png(figure)}
 
 
 def posterior_files(folder: Path, spectra: Sequence[str]) -> list[Path]:
@@ -254,7 +262,7 @@ def write_table(file: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def _rows(rows: Sequence[dict[str, Any]]) -> bytes:
     text = io.StringIO()
-    table = csv.DictWriter(text, rows[0], lineterminator="\n")
+    table = csv.DictWriter(text, rows[0] if rows else (), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     return text.getvalue().encode()

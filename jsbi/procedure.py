@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key
 from jsbi.amortized import AmortizedPosterior
 from jsbi.api import make_report
 from jsbi.correct import Training, best_rung, climb
-from jsbi.data import perfect_log_likelihood
+from jsbi.data import Observation, perfect_log_likelihood
 from jsbi.diagnose.calibration import unweighted
 from jsbi.estimate import PosteriorEstimator, expected_spectra
 from jsbi.posterior import Posterior
@@ -139,12 +139,15 @@ class EachByItself(Procedure):
 
     Attributes:
         simulator: At the exposure of the observation.
+        observations: The observation, or all of a joint fit; their counts do not
+            matter.
         method: As in `infer`.
         draws: Effective draws of each spectrum.
         training: How networks are made.
     """
 
     simulator: Simulator
+    observations: tuple[Observation, ...]
     method: str
     draws: int
     training: Training | None = None
@@ -164,7 +167,10 @@ class EachByItself(Procedure):
         counts: Float[np.ndarray, "spectrum channel"],
         exposure: float,
     ) -> Iterator[Outcome]:
-        """The draws of the last proposal, and the same with their weights."""
+        """The draws of the last proposal, and the same with their weights.
+
+        Nested sampling has no proposal whose draws are alike: before is as after.
+        """
         simulator = self.under(exposure)
         keys = jax.random.split(key, len(counts))
         for key_spectrum, row in zip(keys, counts, strict=True):
@@ -173,7 +179,8 @@ class EachByItself(Procedure):
             except (ValueError, np.linalg.LinAlgError) as error:
                 yield str(error) or type(error).__name__
             else:
-                yield unweighted(posterior), posterior
+                nested = posterior.method == "nested"
+                yield posterior if nested else unweighted(posterior), posterior
 
     def _one(self, key: Array, target: Target, counts: np.ndarray) -> Posterior:
         rungs = climb(
@@ -187,7 +194,7 @@ class EachByItself(Procedure):
             training=self.training,
         )
         doubts = tuple(doubt for rung in rungs for doubt in rung.doubts)
-        report = make_report(target, rungs, self.draws, doubts)
+        report = make_report(target, rungs, self.draws, doubts, self.observations)
         return dataclasses.replace(best_rung(rungs).posterior, report=report)
 
 

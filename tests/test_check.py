@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import importlib
 import json
+import math
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from jsbi.cli import main
 from jsbi.data import write_arf, write_response, write_spectrum
 from jsbi.demo import make_example, write_example
 from jsbi.model import spectral_model
+from jsbi.output import write_check
 from jsbi.posterior import Posterior
 from jsbi.procedure import (
     NETWORK_DRAWS,
@@ -24,7 +26,15 @@ from jsbi.procedure import (
     add_noise,
     draw_prior,
 )
-from jsbi.simulate import LogUniform, Normal, Prior, Target, log_prior
+from jsbi.simulate import (
+    LogUniform,
+    Normal,
+    Prior,
+    Target,
+    Uniform,
+    log_prior,
+    prior_from,
+)
 from jsbi.training import amortize
 from tests.plot.conftest import report
 from tests.targets import grid_answer, make_observation, power_law
@@ -53,13 +63,17 @@ class Quadrature(EachByItself):
         """What a broken procedure does to the draws of one spectrum."""
         return z
 
+    def number(self):
+        """Of the draws of one spectrum."""
+        return self.draws
+
     def posteriors(self, key, counts, exposure):
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         for row, spectrum in enumerate(counts):
             target = Target(self.under(exposure), spectrum)
             density = target.log_likelihood(GRID[:, None]) - 0.5 * GRID**2
             below = np.cumsum(np.exp(density - density.max()))
-            uniform = generator.random(DRAWS)
+            uniform = generator.random(self.number())
             z = np.interp(uniform * below[-1], below, GRID)
             z = self.distort(z, row)
             if isinstance(z, str):
@@ -69,9 +83,9 @@ class Quadrature(EachByItself):
                 names=target.simulator.prior.names,
                 z=z[:, None],
                 values=z[:, None],
-                log_weight=np.full(DRAWS, -np.log(DRAWS)),
+                log_weight=np.full(len(z), -np.log(len(z))),
                 log_likelihood=target.log_likelihood(z[:, None]),
-                effective_draws=float(DRAWS),
+                effective_draws=float(len(z)),
                 report=report("trusted"),
             )
             yield posterior, posterior
@@ -97,7 +111,7 @@ class Failing(Quadrature):
 
 def run(monkeypatch, procedure, case, **choices):
     monkeypatch.setattr(module, "EachByItself", procedure)
-    choices = {"spectra": 200, "progress": False, "seed": 5} | choices
+    choices = {"spectra": 200, "draws": DRAWS, "progress": False} | choices
     return check(jax.random.key(5), *case, **choices)
 
 
@@ -110,6 +124,13 @@ def test_exact_posteriors_are_calibrated(monkeypatch, case):
     assert result.prior.outcomes == {"trusted": 200}
     assert result.prior.after.names == ("powerlaw.norm",)
     text = str(result)
+    assert result.notes == ("The posterior of the observation is trusted.",)
+    after = result.prior.after
+    assert after.displacement(result.share) > after.displacement()
+    assert f"displacement by {after.displacement(result.share):.2g} widths" in text
+    assert result.summary()["prior"]["after"]["displacement"] == after.displacement(
+        result.share
+    )
     assert "200 spectra over the prior, auto: 200 trusted" in text
     assert text.endswith("verdict: calibrated")
 
@@ -141,6 +162,69 @@ def test_spectra_without_a_posterior_are_counted(monkeypatch, case):
     assert len(result.rows()) == 116
 
 
+def test_the_observation_is_inferred_first_and_with_draws_for_all_truths(
+    monkeypatch, case
+):
+    asked = []
+
+    class Unknown(EachByItself):
+        def posteriors(self, key, counts, exposure):
+            asked.append((counts[0].tolist(), self.draws))
+            yield "no way"
+
+    with pytest.raises(ValueError, match="The observation has no posterior: no way"):
+        run(monkeypatch, Unknown, case, spectra=70)
+    assert asked == [(case[0].binned_counts.tolist(), 1400)]
+
+
+def test_few_draws_of_the_observation_are_told(monkeypatch, case):
+    class Few(Quadrature):
+        def number(self):
+            return 40
+
+    result = run(monkeypatch, Few, case, spectra=5)
+    assert "40 effective draws are few for 5 spectra" in result.notes[1]
+    assert "which need 50" in str(result)
+
+
+@pytest.mark.parametrize("lost", ["prior", "observation"])
+def test_one_part_without_any_posterior_leaves_the_other(
+    monkeypatch, case, tmp_path, lost
+):
+    class Half(Quadrature):
+        def posteriors(self, key, counts, exposure):
+            observed = len(counts) == 1
+            if observed or (exposure == 2) == (lost == "prior"):
+                return super().posteriors(key, counts, exposure)
+            return iter(["no way"] * len(counts))
+
+    # More draws than usual for the observation, so that it comes alone.
+    result = run(monkeypatch, Half, case, spectra=16)
+    (kept,) = {"prior", "observation"} - {lost}
+    title = {"prior": "Over the prior", "observation": "At the observation"}[lost]
+    reason = f"{title}: 16 of 16 spectra have no posterior; the first: no way"
+    assert result.reasons == (reason,)
+    assert result.parts[kept].after.trials == 16
+    assert "16 failed\nnone of them has a posterior" in str(result)
+    files = {path.name for path in write_check(tmp_path, result)}
+    drawn = {"calibration.png"} if kept == "prior" else set()
+    assert files == {"check.json", "ranks.csv"} | drawn
+    with (tmp_path / "ranks.csv").open() as file:
+        assert [row["spectra"] for row in csv.DictReader(file)] == [kept] * 16
+
+
+def test_a_figure_that_fails_loses_no_table(monkeypatch, case, tmp_path):
+    def fail(*parts, **choices):
+        raise RuntimeError("no figure")
+
+    result = run(monkeypatch, Quadrature, case, spectra=2)
+    figures = importlib.import_module("jsbi.plot.calibration")
+    monkeypatch.setattr(figures, "calibration", fail)
+    with pytest.raises(RuntimeError, match="no figure"):
+        write_check(tmp_path, result)
+    assert {path.name for path in tmp_path.iterdir()} == {"check.json", "ranks.csv"}
+
+
 def test_a_subtracted_spectrum_is_not_checked_at_the_observation(monkeypatch, case):
     observation, model, prior = case
     net = dataclasses.replace(observation, net=True)
@@ -164,11 +248,64 @@ def test_wrong_choices_are_refused(case, choices, message):
         check(jax.random.key(0), *case, **choices)
 
 
+USELESS = [
+    ({"net": True}, {}, "a background has been subtracted"),
+    ({"counts": np.full(60, 1.5)}, {}, "counts must be whole numbers; got 1.5"),
+    ({}, {"exposure": (3e5, 6e5)}, "The exposure must be within the range"),
+    ({}, {"background_scale": (2.0, 3.0)}, "The background scale must be within"),
+]
+
+
+@pytest.mark.parametrize(("changes", "amortization", "message"), USELESS)
+def test_a_network_that_would_not_serve_is_not_trained(
+    monkeypatch, case, changes, amortization, message
+):
+    monkeypatch.setattr(module, "amortize", lambda *_, **__: pytest.fail("trained"))
+    observation, model, prior = case
+    given = dataclasses.replace(observation, **changes), model, prior
+    choices = {"method": "amortised", "amortization": amortization}
+    with pytest.raises(ValueError, match=message):
+        check(jax.random.key(0), *given, **choices)
+
+
+class Bare(AmortizedPosterior):
+    """A network of which only the model and prior are known."""
+
+    def __init__(self, simulator):
+        object.__setattr__(self, "simulator", simulator)
+
+
+PRIOR = {
+    "powerlaw.PhoIndex": Uniform(0.0, 4.0),
+    "powerlaw.norm": LogUniform(1e-4, 1e-1),
+    "bbody.kT": 0.5,
+    "bbody.norm": "0.1*powerlaw.norm",
+}
+OTHERS = [
+    {"powerlaw.norm": LogUniform(1e-4, 2e-1)},
+    {"bbody.kT": 0.4},
+    {"bbody.norm": "0.2*powerlaw.norm"},
+]
+
+
+def test_a_network_of_another_prior_is_refused():
+    model, prior = spectral_model("powerlaw+bbody"), Prior(PRIOR)
+    network = Bare(make_target((make_observation(),), model, prior).simulator)
+    module._check_network(network, model, prior)
+    module._check_network(network, model, prior_from(prior.table()))
+    for other in OTHERS:
+        (name,) = other
+        with pytest.raises(
+            ValueError, match=f"another is that of (bbody.norm, )?{name}.$"
+        ):
+            module._check_network(network, model, Prior(PRIOR | other))
+
+
 def test_two_spectra_are_one_of_twice_the_exposure(case):
     """Their likelihoods multiply to that of the sum, but for a constant."""
     observation, model, prior = case
     target = make_target((observation,), model, prior)
-    procedure = EachByItself(target.simulator, "auto", DRAWS)
+    procedure = EachByItself(target.simulator, (observation,), "auto", DRAWS)
     generator = np.random.default_rng(2)
     other = generator.poisson(target.expected_counts(np.array([0.6]))).astype(float)
     z = np.linspace(0.2, 0.8, 7)[:, None]
@@ -189,7 +326,8 @@ def test_simulated_spectra_know_the_likelihood_of_their_truth(case):
     for known, exposure in ((None, 1.0), (observed, 2.0)):
         simulated = add_noise(generator, z, expected, known)
         assert simulated.exposure == exposure
-        simulator = EachByItself(target.simulator, "auto", 1).under(exposure)
+        procedure = EachByItself(target.simulator, (observation,), "auto", 1)
+        simulator = procedure.under(exposure)
         for row in (0, 7):
             own = Target(simulator, simulated.counts[row]).log_likelihood(z[[row]])
             assert own[0] == pytest.approx(simulated.log_likelihood[row], abs=2e-3)
@@ -231,7 +369,7 @@ def observed():
 def test_each_spectrum_is_inferred_as_by_infer(observed):
     observation, model, prior = observed
     target = make_target((observation,), model, prior)
-    procedure = EachByItself(target.simulator, "auto", 1000)
+    procedure = EachByItself(target.simulator, (observation,), "auto", 1000)
     counts = observation.binned_counts[None]
     ((before, after),) = procedure.posteriors(jax.random.key(6), counts, 1.0)
     (key,) = jax.random.split(jax.random.key(6), 1)
@@ -242,10 +380,37 @@ def test_each_spectrum_is_inferred_as_by_infer(observed):
     assert after.report is not None
     assert whole.report is not None
     assert after.report.verdict == whole.report.verdict
+    assert after.report.bands == whole.report.bands
+    assert after.report.predictive == whole.report.predictive
     np.testing.assert_array_equal(before.z, after.z)
     assert np.ptp(before.log_weight) == 0
     assert before.effective_draws == before.draws > after.effective_draws
     assert log_prior(after.z).shape == (after.draws,)
+
+
+def test_nested_sampling_has_no_draws_before_reweighting(observed):
+    observation, model, prior = observed
+    target = make_target((observation,), model, prior)
+    z = np.array([[0.1, 0.2], [0.3, 0.4]])
+    found = Posterior(
+        names=prior.names,
+        z=z,
+        values=z,
+        log_weight=np.log([0.2, 0.8]),
+        log_likelihood=np.zeros(2),
+        effective_draws=1.5,
+    )
+
+    class Known(EachByItself):
+        def _one(self, key, target, counts):
+            return dataclasses.replace(found, method=self.method)
+
+    counts = observation.binned_counts[None]
+    for method, first in (("nested", 0.2), ("mixture", 0.5)):
+        procedure = Known(target.simulator, (observation,), method, 1)
+        ((before, after),) = procedure.posteriors(jax.random.key(0), counts, 1.0)
+        assert before.weights[0] == pytest.approx(first)
+        assert after.weights[0] == pytest.approx(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +443,8 @@ def test_one_network_before_and_after_reweighting(network, observed):
         assert np.ptp(before.log_weight) == 0
         own = target.log_likelihood(before.z)
         np.testing.assert_allclose(before.log_likelihood, own, atol=2e-3)
+        assert all(math.isfinite(band["low"]) for band in after.report.bands)
+        assert 0 < after.report.predictive["p_value"] <= 1
         found = after.weights @ after.z
         assert np.all(np.abs(found - mean) / sd < 5 / np.sqrt(after.effective_draws))
     first, second = (before.z for before, _ in outcomes)
@@ -354,21 +521,31 @@ def folder(tmp_path, observed):
         """
 model = "tbabs*powerlaw"
 seed = 3
+draws = 400
 [[observation]]
 spectrum = "test.pha"
 [prior]
 "tbabs.nH" = 0.1
-"powerlaw.PhoIndex" = { uniform = [0.0, 4.0] }
+"powerlaw.PhoIndex" = 2.0
 "powerlaw.norm" = { loguniform = [1e-4, 1e-1] }
-[amortize]
-simulations = 2000
-steps = 200
 """
     )
     return tmp_path
 
 
-def test_the_shell_writes_verdict_ranks_and_figure(folder, capsys):
+@pytest.mark.slow
+def test_the_shell_infers_as_fit_does(folder):
+    out = folder / "out"
+    arguments = ["check", str(folder / "fit.toml"), "--out", str(out), "--spectra", "2"]
+    assert main(arguments) == 0
+    with (out / "ranks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert all(float(row["ess"]) >= 400 for row in rows)
+
+
+def test_the_shell_writes_verdict_ranks_and_figure(folder, monkeypatch, capsys):
+    monkeypatch.setattr(module, "EachByItself", Quadrature)
     out = folder / "out"
     arguments = ["check", str(folder / "fit.toml"), "--out", str(out), "--spectra", "2"]
     assert main(arguments) == 0
@@ -392,6 +569,7 @@ def test_the_shell_writes_verdict_ranks_and_figure(folder, capsys):
         rows = list(csv.DictReader(file))
     assert [row["spectra"] for row in rows] == ["prior"] * 2 + ["observation"] * 2
     assert all(0 < float(row["after powerlaw.norm"]) < 1 for row in rows)
+    assert {row["ess"] for row in rows} == {"400.0"}
 
 
 def test_the_shell_says_by_its_status_what_is_not_calibrated(
@@ -401,7 +579,7 @@ def test_the_shell_says_by_its_status_what_is_not_calibrated(
         def posteriors(self, key, counts, exposure):
             for row, spectrum in enumerate(counts):
                 target = Target(self.under(exposure), spectrum)
-                z = np.random.default_rng(row).standard_normal((DRAWS, 2))
+                z = np.random.default_rng(row).standard_normal((DRAWS, 1))
                 posterior = Posterior(
                     names=target.simulator.prior.names,
                     z=z,

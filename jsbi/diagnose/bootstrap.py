@@ -1,5 +1,6 @@
 """Goodness of fit against simulated spectra, with or without the fit of each."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ def known_goodness(
     *,
     sizes: Sequence[int] | None = None,
     bands: Bands | None = None,
-    simulations: int = 999,
+    simulations: int = 1999,
     false_alarm: float = 0.01,
 ) -> Goodness:
     """Goodness of fit of known expected counts; p-values are exact at any counts.
@@ -125,7 +126,7 @@ def fitted_goodness(
     *,
     parameters: str = "posterior",
     bands: Bands | None = None,
-    simulations: int = 999,
+    simulations: int = 1999,
     false_alarm: float = 0.01,
 ) -> Goodness:
     """Goodness of a fit: spectra are simulated and fitted as the observed one was.
@@ -147,7 +148,8 @@ def fitted_goodness(
 
     Raises:
         ValueError: If the choice of parameters is unknown, there are too few
-            simulations, or the model has no value at its best fit.
+            simulations, or too few that have a fit, or the model has no value at its
+            best fit.
 
     Source: the parametric bootstrap of Efron (1979), Annals of Statistics 7, 1; for
         spectra, Protassov et al. (2002), ApJ 571, 545.
@@ -177,18 +179,22 @@ def fitted_goodness(
             "The model must have a value at its best fit; the fit from the likeliest "
             "draw ended where it has none."
         )
+    failed = len(every) - len(known)
+    _check(simulations, false_alarm, failed)
     sizes, best = sizes_of(simulator), model[0]
     bands = equal_bands(best, sizes) if bands is None else bands
     values = fit_statistics(every[known], model[known], sizes, bands, best)
-    return _goodness(generator, values, True, len(every) - len(known), false_alarm)
+    return _goodness(generator, values, True, failed, false_alarm)
 
 
-def _check(simulations: int, false_alarm: float) -> None:
-    least = len(SIDES) / false_alarm - 1
-    if simulations < least:
+def _check(simulations: int, false_alarm: float, lost: int = 0) -> None:
+    # Twice, for the p-value of both sides.
+    least = math.ceil(2 * len(SIDES) / false_alarm - 1 - 1e-6)
+    if simulations - lost < least:
+        left = f", of which {lost} were lost: their fit has no value" if lost else ""
         raise ValueError(
-            f"`simulations` must be at least {least:.0f}, so that one of {len(SIDES)} "
-            f"statistics can be surprising at {false_alarm:g}; got {simulations}."
+            f"`simulations` must be at least {least}, so that each of {len(SIDES)} "
+            f"statistics can be surprising at {false_alarm:g}; got {simulations}{left}."
         )
 
 

@@ -232,8 +232,12 @@ class Calibration:
             }
         return found
 
-    def __str__(self) -> str:
-        """A line per quantity, the coverage of regions, and what would be noticed."""
+    def table(self, false_alarm: float = FALSE_ALARM) -> str:
+        """A line per quantity, the coverage of regions, and what would be noticed.
+
+        Args:
+            false_alarm: As in `passed`.
+        """
         width = max(map(len, (*self.quantities, "rank of the truth in")))
         titles = ("p", "adjusted p", "mean rank", "in 68 %", "in 95 %")
         lines = [f"{'rank of the truth in':<{width}}" + "".join(map(_column, titles))]
@@ -250,9 +254,13 @@ class Calibration:
         lines.append(f"regions of highest density of {regions}")
         lines.append(
             f"so many trials, {self.trials:,}, notice a displacement by "
-            f"{self.displacement():.2g} widths in most cases"
+            f"{self.displacement(false_alarm):.2g} widths in most cases"
         )
         return "\n".join(lines)
+
+    def __str__(self) -> str:
+        """The table for the usual rate of false alarms."""
+        return self.table()
 
     def __repr__(self) -> str:
         return (

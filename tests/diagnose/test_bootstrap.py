@@ -130,7 +130,7 @@ def test_p_values_of_true_models_are_uniform(level):
                 key,
                 generator.poisson(expected).astype(float),
                 expected,
-                simulations=99,
+                simulations=119,
                 false_alarm=0.1,
             ).p_value
             for key in keys
@@ -147,7 +147,7 @@ def test_a_line_that_the_model_lacks_is_found():
     assert found.misfit
     assert found.corrected[WORST] <= 0.01
     text = str(found)
-    assert "a misfit, at 1 % false alarms, from 999" in text
+    assert "a misfit, at 1 % false alarms, from 1,999" in text
     assert all(name in text for name in SIDES)
 
 
@@ -155,11 +155,12 @@ def test_fitted_parameters_are_accounted_for():
     """Two fitted parameters make the cumulative statistics smaller, p-values not."""
     target = power_law_target()
     posterior = laplace(target)
+    choices = {"simulations": 599, "false_alarm": 0.02}
     key_fit, key_known = jax.random.split(jax.random.key(0))
-    fitted = fitted_goodness(key_fit, target, posterior, simulations=599)
+    fitted = fitted_goodness(key_fit, target, posterior, **choices)
     counts = np.asarray(target.counts, np.float64)
     expected = target.expected_counts(posterior.z.mean(0))
-    known = known_goodness(key_known, counts, expected, simulations=599)
+    known = known_goodness(key_known, counts, expected, **choices)
     assert fitted.fitted
     assert fitted.failed == 0
     assert not fitted.misfit
@@ -175,7 +176,12 @@ def test_a_broken_fit_is_found():
     dip = np.where((np.arange(60) > 20) & (np.arange(60) < 26), 0.75, 1.0)
     broken = type(target)(target.simulator, np.round(counts * dip))
     found = fitted_goodness(
-        jax.random.key(1), broken, laplace(broken), parameters="best", simulations=599
+        jax.random.key(1),
+        broken,
+        laplace(broken),
+        parameters="best",
+        simulations=599,
+        false_alarm=0.02,
     )
     assert found.misfit
 
@@ -191,9 +197,39 @@ def test_fits_side_by_side_end_at_the_maximum():
     np.testing.assert_allclose(model[3], target.expected_counts(z[3]), rtol=1e-5)
 
 
+@pytest.mark.parametrize("choices", [{}, {"simulations": 1199}])
+def test_too_good_a_fit_alone_can_be_a_misfit(choices):
+    """Its p-value is of both sides, so that it is not below 2 / (1 + simulations)."""
+    expected = np.full(100, 100.0)
+    counts = expected + np.where(np.arange(100) % 2, 1.0, -1.0)
+    found = known_goodness(jax.random.key(0), counts, expected, **choices)
+    assert found.p_value[0] == 2 / (1 + len(found.simulated))
+    assert found.misfit
+    assert (found.corrected <= 0.01).sum() == 1
+
+
+def test_lost_fits_count_as_no_simulations(monkeypatch):
+    target = power_law_target()
+    posterior = laplace(target)
+
+    def fit(simulator, counts, start):
+        model = np.tile(target.expected_counts(start[0]), (len(counts), 1))
+        model[5:15] = np.nan
+        return start, model
+
+    monkeypatch.setattr("jsbi.diagnose.bootstrap.fit_each", fit)
+    choices = {"parameters": "best", "simulations": 1210}
+    assert fitted_goodness(jax.random.key(0), target, posterior, **choices).failed == 10
+    choices["simulations"] = 1205
+    with pytest.raises(
+        ValueError, match="at least 1199, .*1205, of which 10 were lost"
+    ):
+        fitted_goodness(jax.random.key(0), target, posterior, **choices)
+
+
 def test_wrong_choices_are_named():
     expected = np.ones(3)
-    with pytest.raises(ValueError, match="at least 599"):
+    with pytest.raises(ValueError, match="at least 1199"):
         known_goodness(jax.random.key(0), expected, expected, simulations=100)
     target = power_law_target()
     posterior = dataclasses.replace(laplace(target), method="mixture")
