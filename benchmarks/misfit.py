@@ -22,10 +22,10 @@ from benchmarks.cases import nicer_setting
 from benchmarks.measure import RESULTS, save
 from jsbi.api import goodness, make_target
 from jsbi.compress import ScaledCounts
-from jsbi.correct import best_rung, climb
-from jsbi.data import Observation, perfect_log_likelihood
+from jsbi.correct import best_rung
+from jsbi.data import Observation
 from jsbi.diagnose.additions import PartialCover
-from jsbi.diagnose.missing import FLAGGED, find_missing
+from jsbi.diagnose.missing import FLAGGED, find_missing, fit_target
 from jsbi.diagnose.misspecified import (
     combine,
     discrepancy_test,
@@ -91,15 +91,7 @@ def expected_counts(
 
 def fit(key: Any, target: Target) -> Posterior:
     """The posterior of the model, whatever it lacks."""
-    rungs = climb(
-        key,
-        target,
-        method="mixture",
-        enough=1000.0,
-        most=40_000,
-        log_perfect=perfect_log_likelihood(np.asarray(target.counts, np.float64)),
-        progress=Progress(False),
-    )
+    rungs = fit_target(key, target, "mixture", Progress(False))
     return best_rung(rungs).posterior
 
 

@@ -156,7 +156,7 @@ class EachByItself(Procedure):
         """The simulator at any exposure."""
         if exposure == 1:
             return self.simulator
-        channels = sum(folder.matrix.shape[0] for folder in self.simulator.folders)
+        channels = sum(folder.bins for folder in self.simulator.folders)
         conditions = make_conditions(channels, exposure=(exposure, exposure))
         middle = jnp.zeros(2, conditions.background.dtype)
         return under(self.simulator, conditions, middle)

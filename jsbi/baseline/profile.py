@@ -17,6 +17,7 @@ from jsbi.simulate import Target
 EXPANSIONS = 16  # doublings of the first step, in search of an end
 REFINEMENTS = 24
 CLOSE = 0.01  # of the rise of the C statistic at an end, as a part of it
+NARROW = 1e-3  # of the distance to an end, within which it is known well enough
 NEWS = 0.05  # fall of the C statistic that is another best fit
 RESTARTS = 4
 
@@ -34,7 +35,8 @@ class BestFits:
         hits: How many starts ended in each, [mode].
         starts: How many starts there were.
         low: Where the C statistic, at its least over all other parameters, has risen by
-            `delta` below the best fit; the prior's end if it has not, [dim].
+            `delta` below the best fit; the prior's end if it has not; nan if the
+            search did not find it, or found a better fit once too often, [dim].
         high: The same above, [dim].
         pegged: Whether `low` and `high` are the prior's ends, [dim, 2].
         delta: The rise: 1 for 68.3 %, 2.706 for 90 %.
@@ -114,9 +116,8 @@ def find_best_fits(
     z, cstat = fit_likelihood(target, modes.z, np.ones(modes.z.shape, bool))
     z, cstat, hits = _distinct(target, z, cstat, modes.hits)
     ends = np.empty((target.dimension, 2))
-    for left in reversed(range(RESTARTS)):
-        news = NEWS if left else math.inf
-        ends, better = _profile(target, z[0], cstat[0], delta, news)
+    for _ in range(RESTARTS):
+        ends, better = _profile(target, z[0], cstat[0], delta)
         if better is None:
             break
         more, least = fit_likelihood(
@@ -173,21 +174,21 @@ def _distinct(
 
 
 def _profile(
-    target: Target, best: np.ndarray, least: float, delta: float, news: float
+    target: Target, best: np.ndarray, least: float, delta: float
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Where the profile of each parameter has risen by `delta`, on either side.
 
-    Returns: The ends in z, [dim, 2]; and a point that is better than the best fit, if
-        there is one, at which the search has ended.
+    Returns: The ends in z, [dim, 2], nan where they were not found; and a point that is
+        better than the best fit, if there is one, at which the search has ended.
     """
     search = _Search.begin(target, best, least, delta)
     for step in range(EXPANSIONS + REFINEMENTS):
-        if search.finished():
+        if search.finished.all():
             break
         trial = search.trial(bisect=bool(step % 3 == 2))
         z, cstat = search.fit(trial)
-        if cstat.min() < least - news:
-            return search.ends(), z[np.argmin(cstat)]
+        if cstat.min() < least - NEWS:
+            return np.full((len(best), 2), np.nan), z[np.argmin(cstat)]
         search.learn(trial, z, cstat - least)
     return search.ends(), None
 
@@ -257,12 +258,15 @@ class _Search:
         """Whether the profile has not risen where the prior ends."""
         return np.isnan(self.far) & (self.side * self.near >= REACH)
 
-    def finished(self) -> bool:
-        """Whether every end is known."""
+    @property
+    def finished(self) -> np.ndarray:
+        """Whether each end is known."""
         off = np.abs(self.far_rise - self.delta)
         # Where float32 cannot tell two values apart there is nothing left to refine.
-        narrow = np.abs(self.far - self.near) < 1e-6
-        return bool((self.pegged | (off < CLOSE * self.delta) | narrow).all())
+        # A profile may also jump.
+        reach = np.abs(self.far - self.best[self.place])
+        narrow = np.abs(self.far - self.near) < 1e-6 + NARROW * reach
+        return self.pegged | (off < CLOSE * self.delta) | narrow
 
     def trial(self, *, bisect: bool) -> np.ndarray:
         """The next value of each parameter: outwards, or where the end should be."""
@@ -301,9 +305,10 @@ class _Search:
         self.step = 2 * self.step
 
     def ends(self) -> np.ndarray:
-        """Lower and upper end of each parameter, [dim, 2]."""
+        """Lower and upper end of each parameter, nan if not known, [dim, 2]."""
         end = self.near + np.clip(self._part(), 0, 1) * (self.far - self.near)
-        return np.where(np.isnan(self.far), self.near, end).reshape(2, -1).T
+        end = np.where(self.pegged, self.near, end)
+        return np.where(self.finished, end, np.nan).reshape(2, -1).T
 
     def _part(self) -> np.ndarray:
         """Where between `near` and `far` the rise should be `delta`.

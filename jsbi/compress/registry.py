@@ -151,12 +151,12 @@ def _per_observation(
     simulator: Simulator,
     example: Array,
 ) -> Compressor:
-    sizes = tuple(folder.matrix.shape[0] for folder in simulator.folders)
+    sizes = tuple(folder.bins for folder in simulator.folders)
     parts, first = [], 0
     for folder, key_part in zip(
         simulator.folders, jax.random.split(key, len(sizes)), strict=True
     ):
-        end = first + folder.matrix.shape[0]
+        end = first + folder.bins
         own = _Slice(source, first, end)
         parts.append(make(key_part, folder, own, example[:, first:end]))
         first = end

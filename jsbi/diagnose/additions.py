@@ -151,24 +151,17 @@ class WithAbsorber(Multiplied):
 
 
 class GainSimulator(Simulator):
-    """A simulator whose instruments share a wrong energy scale.
-
-    Attributes:
-        inner: The simulator with instruments that can be shifted.
-    """
-
-    inner: Simulator
+    """A simulator whose instruments, if they can be shifted, share an energy scale."""
 
     def expected_counts(self, z: Float[Array, " dim"]) -> Float[Array, " channel"]:
         """Model counts in all fit bins of all observations."""
         values = self.prior(z)
-        shift = values["gain.slope"], values.get("gain.offset")
+        shift = values.pop("gain.slope"), values.pop("gain.offset", None)
         folders = tuple(
             folder.shifted(*shift) if isinstance(folder, GainFolder) else folder
-            for folder in self.inner.folders
+            for folder in self.folders
         )
-        inner = replace(self.inner, folders=folders)
-        return inner.expected_counts(z[: self.inner.prior.dimension])
+        return replace(self, folders=folders).fold(self.model(**values))
 
 
 def with_line(
@@ -249,6 +242,9 @@ def with_gain(
 ) -> Candidate:
     """An energy scale that is off by the same in all instruments.
 
+    Energies are recorded at `(1 + slope) E + offset`, which is not the convention of
+    XSPEC's `gain`, and the effective area is not shifted.
+
     Args:
         simulator: The base model.
         observations: Those of its folders, in the same order.
@@ -270,8 +266,7 @@ def with_gain(
         added["gain.offset"] = Normal(0.0, offset)
         text += f", offset normal, 0 +- {offset:g} keV"
     prior = extended(simulator.prior, added)
-    inner = replace(simulator, folders=folders)
-    shifted = GainSimulator(prior, simulator.model, folders, inner)
+    shifted = GainSimulator(prior, simulator.model, folders)
     return Candidate("gain shift", shifted, tuple(added), text)
 
 

@@ -200,7 +200,7 @@ def _check(simulations: int, false_alarm: float, lost: int = 0) -> None:
 
 def sizes_of(simulator: Simulator) -> tuple[int, ...]:
     """Number of fit bins of each observation."""
-    return tuple(folder.matrix.shape[0] for folder in simulator.folders)
+    return tuple(folder.bins for folder in simulator.folders)
 
 
 def expected_counts(

@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from jsbi.correct import best_rung, climb
+from jsbi.correct import Rung, best_rung, climb
 from jsbi.data import Observation, perfect_log_likelihood
 from jsbi.diagnose.additions import (
     Candidate,
@@ -188,6 +189,28 @@ def find_missing(
     return Missing(tuple(order), float(threshold), tuple(scan for _, scan in found))
 
 
+def fit_target(
+    key: Key[Array, ""], target: Target, method: str, progress: Progress
+) -> list[Rung]:
+    """Fit a model as all that are compared here are fitted.
+
+    Args:
+        key: Random key.
+        target: The posterior density.
+        method: As for `infer`.
+        progress: Bars and ledger.
+    """
+    return climb(
+        key,
+        target,
+        method=method,
+        enough=ENOUGH,
+        most=MOST,
+        log_perfect=perfect_log_likelihood(np.asarray(target.counts, np.float64)),
+        progress=progress,
+    )
+
+
 def _check(target: Target, posterior: Posterior) -> None:
     if posterior.names != target.simulator.prior.names:
         raise ValueError(
@@ -236,25 +259,19 @@ class _Search:
         """Fit a candidate and compare its evidence."""
         target = Target(candidate.simulator, np.asarray(self.target.counts))
         try:
-            rungs = climb(
-                key,
-                target,
-                method=self.method,
-                enough=ENOUGH,
-                most=MOST,
-                log_perfect=perfect_log_likelihood(np.asarray(target.counts, float)),
-                progress=self.progress,
-            )
+            rungs = fit_target(key, target, self.method, self.progress)
         except (ValueError, np.linalg.LinAlgError) as error:
             doubts = (f"The fit failed: {error}",)
             return Addition(
                 candidate.name, math.nan, math.nan, {}, None, candidate.prior, doubts
             )
-        rung = best_rung(rungs)
-        found = rung.posterior
-        doubts = rung.doubts
+        known = [r for r in rungs if math.isfinite(r.posterior.log_evidence)]
+        rung = best_rung(known or rungs)
+        found, doubts = rung.posterior, rung.doubts
+        if not known:
+            doubts += ("Chains do not know ln Z.",)
         if not rung.sound:
-            doubts += (f"The weights are unreliable, Pareto k {found.pareto_k:.2f}.",)
+            doubts += (_unsound(found),)
         return Addition(
             name=candidate.name,
             log_bayes=found.log_evidence - self.posterior.log_evidence,
@@ -285,9 +302,8 @@ class _Search:
         anywhere = with_line(simulator, energies, sigmas, emission=emission)
         log_bayes, error = scan.total()
         if log_bayes < FAINT and error < SURE:
-            return Addition(
-                anywhere.name, log_bayes, error, {}, None, anywhere.prior
-            ), scan
+            faint = Addition(anywhere.name, log_bayes, error, {}, None, anywhere.prior)
+            return faint, scan
         edges = scan.edges[scan.window.start : scan.window.stop + 1]
         within = float(edges[0]), float(edges[-1])
         near = with_line(simulator, energies, sigmas, emission=emission, within=within)
@@ -301,8 +317,12 @@ class _Search:
         self, candidate: Candidate, target: Target, found: Posterior
     ) -> tuple[float, float] | None:
         """Counts with the addition less those without, other parameters the same."""
-        dimension = self.target.dimension
-        if found.names[:dimension] != self.posterior.names or not candidate.added:
+        dimension, base = self.target.dimension, self.target.simulator.prior
+        prior = candidate.simulator.prior
+        same = prior.names[:dimension] == base.names and eqx.tree_equal(
+            prior.marginals[:dimension], base.marginals
+        )
+        if not same or not candidate.added:
             return None
         rows = found.resampled_rows(jax.random.key(0), COMPARED)
         more = [
@@ -312,6 +332,15 @@ class _Search:
             for z in found.z[rows]
         ]
         return float(np.mean(more)), float(np.std(more))
+
+
+def _unsound(posterior: Posterior) -> str:
+    """Why draws may not represent the posterior."""
+    if not math.isnan(posterior.pareto_k):
+        return f"The weights are unreliable, Pareto k {posterior.pareto_k:.2f}."
+    if not math.isnan(posterior.r_hat):
+        return f"The chains have not mixed, R-hat {posterior.r_hat:.3f}."
+    return f"There are only {posterior.effective_draws:.0f} effective draws."
 
 
 def _anywhere(scan: LineScan, fitted: Addition) -> tuple[float, float]:
@@ -364,17 +393,7 @@ def false_alarms(
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key_noise)))
         counts = generator.poisson(target.expected_counts(posterior.z[row]))
         simulated = Target(target.simulator, counts.astype(np.float64))
-        rungs = climb(
-            key_fit,
-            simulated,
-            method="mixture",
-            enough=ENOUGH,
-            most=MOST,
-            log_perfect=perfect_log_likelihood(counts.astype(np.float64)),
-            progress=Progress(False),
-        )
-        found = find_missing(
-            key_search, simulated, best_rung(rungs).posterior, **choices
-        )
+        base = best_rung(fit_target(key_fit, simulated, "mixture", Progress(False)))
+        found = find_missing(key_search, simulated, base.posterior, **choices)
         largest.append(found.additions[0].log_bayes)
     return np.array(largest)

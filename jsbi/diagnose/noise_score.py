@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 from jsbi.descent import descend
 from jsbi.simulate import Simulator, prior_from
 
+LEAST = 2 * 0.375**0.5  # the stabilised value of no counts
 PREFIX = "background.component_"  # of the names of parameters
 
 
@@ -32,9 +33,15 @@ class Backgrounds(eqx.Module):
     scale: Float[Array, ""]
 
     def __call__(self, w: Float[Array, " component"]) -> Float[Array, " channel"]:
-        """Expected background counts in the source spectrum."""
-        stabilised = jnp.maximum(self.mean + self.root @ w, 0.0)
-        return self.scale * jnp.maximum(stabilised**2 / 4 - 0.375, 0.0)
+        """Expected background counts in the source spectrum.
+
+        Source: the unbiased inverse of Anscombe's transformation of Makitalo & Foi
+            (2011), IEEE Transactions on Image Processing 20, 2697, in closed form.
+        """
+        root = jnp.maximum(self.mean + self.root @ w, LEAST)
+        slow = root**2 / 4 - 1 / 8 - 11 / (8 * root**2)
+        fast = 1.5**0.5 * (1 / (4 * root) + 5 / (8 * root**3))
+        return self.scale * jnp.maximum(slow + fast, 0.0)
 
 
 class NoiseScore(eqx.Module):
@@ -209,7 +216,7 @@ def with_background(
     Raises:
         ValueError: If the background is of other fit bins.
     """
-    bins = sum(len(folder.matrix) for folder in simulator.folders)
+    bins = sum(folder.bins for folder in simulator.folders)
     if len(backgrounds.mean) != bins:
         raise ValueError(
             f"The background must have the {bins} fit bins of the simulator; got "

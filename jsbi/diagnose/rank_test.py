@@ -31,9 +31,11 @@ class RankTest:
     def p_value(self) -> float:
         """Probability of a statistic as large, if the observation is one of them.
 
+        A statistic that is not a number speaks for the model, simulated or observed.
+
         Source: Davison & Hinkley (1997), Bootstrap Methods, section 4.2.
         """
-        above = int((self.simulated >= self.observed).sum())
+        above = int((~(self.simulated < self.observed)).sum())
         return (1 + above) / (1 + len(self.simulated))
 
     def __str__(self) -> str:

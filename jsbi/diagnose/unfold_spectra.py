@@ -90,11 +90,13 @@ def unfolding_grid(
 def _resolution(
     observation: Observation,
 ) -> tuple[Float[np.ndarray, " detector"], Float[np.ndarray, " detector"]]:
-    """Energies and the full width at half maximum of the response there [keV]."""
+    """Rising energies, and the full width at half maximum of the response [keV]."""
     response = observation.response
     width = response.channel_high - response.channel_low
     middle = (response.channel_high + response.channel_low) / 2
-    return middle, resolution_in_channels(response.redistribution) * width
+    order = np.argsort(middle, kind="stable")
+    resolution = resolution_in_channels(response.redistribution) * width
+    return middle[order], resolution[order]
 
 
 def _overlap(

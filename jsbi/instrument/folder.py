@@ -42,6 +42,11 @@ class Folder(eqx.Module):
         self.grid = EnergyGrid(response.energy_edges[first : last + 1])
         self.matrix = jnp.asarray(matrix[:, first:last])
 
+    @property
+    def bins(self) -> int:
+        """Number of fit bins."""
+        return self.matrix.shape[0]
+
     def __call__(self, flux: Float[Array, " bin"]) -> Float[Array, " channel"]:
         """Fold a photon flux [photons / cm^2 / s per bin] into counts."""
         # HIGHEST: an accelerator may otherwise round the operands to 10 bits.

@@ -18,10 +18,11 @@ GAP = 0.1  # of a channel, between two neighbours
 class GainFolder(Folder):
     """Expected counts if an event of nominal energy E is recorded at another.
 
-    It is recorded at `(1 + slope) E + offset`. Counts are folded into single channels
-    and added up from the lowest; that sum, linear within a channel, is read at the
-    shifted edges of the fit bins. So counts move between bins and none are made or
-    lost, and bins without a shift are exactly those of `Folder`.
+    It is recorded at `(1 + slope) E + offset`; the effective area stays that of E. This
+    is not the convention of XSPEC's `gain`. Counts are folded into single channels and
+    added up from either end; that sum, linear within a channel, is read at the shifted
+    edges of the fit bins. So counts move between bins and none are made or lost, and
+    bins without a shift are those of `Folder`.
 
     Args:
         observation: The spectrum with its response and its selection of bins.
@@ -34,6 +35,7 @@ class GainFolder(Folder):
         low: Lower edge of each run of channels that are kept together.
         high: Upper edge of each.
         bin: Fit bin of each.
+        number: Of fit bins.
         slope: Relative shift.
         offset: Shift of all energies alike.
 
@@ -47,7 +49,7 @@ class GainFolder(Folder):
     low: Float[Array, " run"]  # [keV]
     high: Float[Array, " run"]  # [keV]
     bin: Int[Array, " run"]
-    bins: int = eqx.field(static=True)
+    number: int = eqx.field(static=True)
     slope: Float[Array, ""]
     offset: Float[Array, ""]  # [keV]
 
@@ -70,8 +72,13 @@ class GainFolder(Folder):
         self.edges = jnp.asarray(edges[begin : end + 2])
         self.low, self.high = jnp.asarray(low), jnp.asarray(high)
         self.bin = jnp.asarray(group[first])
-        self.bins = observation.bins
+        self.number = observation.bins
         self.slope, self.offset = jnp.zeros(()), jnp.zeros(())
+
+    @property
+    def bins(self) -> int:
+        """Number of fit bins; the matrix is of channels."""
+        return self.number
 
     def shifted(
         self, slope: Float[Array, ""], offset: Float[Array, ""] | None = None
@@ -83,12 +90,14 @@ class GainFolder(Folder):
     def __call__(self, flux: Float[Array, " bin"]) -> Float[Array, " channel"]:
         """Fold a photon flux [photons / cm^2 / s per bin] into counts."""
         counts = jnp.matmul(self.matrix, flux, precision=Precision.HIGHEST)
-        below = jnp.concatenate([jnp.zeros(1, counts.dtype), jnp.cumsum(counts)])
-        low, high = (
-            jnp.interp((ends - self.offset) / (1 + self.slope), self.edges, below)
-            for ends in (self.low, self.high)
-        )
-        return jax.ops.segment_sum(high - low, self.bin, self.bins)
+        none = jnp.zeros(1, counts.dtype)
+        below = jnp.concatenate([none, jnp.cumsum(counts)])
+        above = jnp.concatenate([jnp.cumsum(counts[::-1])[::-1], none])
+        ends = (jnp.stack([self.low, self.high]) - self.offset) / (1 + self.slope)
+        under, over = (jnp.interp(ends, self.edges, each) for each in (below, above))
+        # The smaller sums have the smaller rounding errors.
+        run = jnp.where(under[0] < over[1], under[1] - under[0], over[0] - over[1])
+        return jax.ops.segment_sum(run, self.bin, self.number)
 
 
 def _channels(observation: Observation) -> tuple[np.ndarray, np.ndarray]:

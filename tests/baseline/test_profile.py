@@ -1,5 +1,6 @@
 """Best fits and their errors against dense grids, scipy and a measured posterior."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -51,19 +52,25 @@ def by_brute_force(target, place, best, delta):
     ]
 
 
-@pytest.mark.parametrize("delta", [1.0, 2.706])
-def test_ends_are_where_scipy_finds_that_the_profile_has_risen(delta):
+@pytest.mark.parametrize(
+    ("place", "delta"),
+    [
+        (0, 1.0),
+        pytest.param(1, 1.0, marks=pytest.mark.slow),
+        pytest.param(0, 2.706, marks=pytest.mark.slow),
+        pytest.param(1, 2.706, marks=pytest.mark.slow),
+    ],
+)
+def test_ends_are_where_scipy_finds_that_the_profile_has_risen(place, delta):
     target = power_law_target()
     fits = find_best_fits(jax.random.key(0), target, delta=delta)
     assert not fits.pegged.any()
-    for place in range(2):
-        ends = by_brute_force(target, place, fits.z[0], delta)
-        z = np.tile(fits.z[0], (2, 1))
-        z[:, place] = ends
-        expected = target.physical(z)[:, place]
-        found = fits.low[place], fits.high[place]
-        width = expected[1] - expected[0]
-        np.testing.assert_allclose(found, expected, atol=0.01 * width)
+    z = np.tile(fits.z[0], (2, 1))
+    z[:, place] = by_brute_force(target, place, fits.z[0], delta)
+    expected = target.physical(z)[:, place]
+    found = fits.low[place], fits.high[place]
+    width = expected[1] - expected[0]
+    np.testing.assert_allclose(found, expected, atol=0.01 * width)
 
 
 def test_no_point_of_a_dense_grid_is_better_and_the_prior_does_not_pull():
@@ -163,11 +170,37 @@ def test_all_modes_are_listed_with_the_best_first():
     assert "another maximum" in str(fits)
 
 
+def low_wall(a, b):
+    """The better of two modes lies behind a wall of less than the rise."""
+    return Landscape(0.7 * (jnp.abs(a) - 1), 2 * jax.nn.sigmoid(20 * a) + 0 * b)
+
+
+def test_a_better_fit_of_the_last_restart_is_the_best_fit(monkeypatch):
+    target = landscape_target(low_wall)
+    worse = SimpleNamespace(z=np.array([[1.0, 0.0]]), hits=np.array([1]), starts=1)
+    monkeypatch.setattr("jsbi.baseline.profile.find_modes", lambda *_: worse)
+    for restarts, known in ((1, False), (4, True)):
+        monkeypatch.setattr("jsbi.baseline.profile.RESTARTS", restarts)
+        fits = find_best_fits(jax.random.key(0), target)
+        assert fits.cstat[0] == pytest.approx(0.0, abs=0.05)
+        assert np.isfinite(fits.low[0]) == known
+
+
+def test_an_end_that_is_not_reached_is_not_known(monkeypatch):
+    monkeypatch.setattr("jsbi.baseline.profile.EXPANSIONS", 1)
+    monkeypatch.setattr("jsbi.baseline.profile.REFINEMENTS", 0)
+    fits = find_best_fits(jax.random.key(0), landscape_target(unequal), delta=1e4)
+    assert np.isnan(fits.low[0])
+    assert np.isnan(fits.high[0])
+    assert not fits.pegged[0].any()
+
+
 def test_a_rise_that_is_none_is_refused():
     with pytest.raises(ValueError, match="must be > 0: 0.0"):
         find_best_fits(jax.random.key(0), power_law_target(), delta=0.0)
 
 
+@pytest.mark.slow
 def test_profiles_of_a_real_spectrum_have_the_widths_of_its_posterior(test_data):
     """To the tenth or so by which a posterior of 10,000 counts is not normal."""
     path = test_data("ngc7793_ulx4_xmm/PN_spectrum_grp20.fits")

@@ -9,6 +9,7 @@ import pytest
 from scipy.special import logsumexp
 
 from jsbi.correct import mixture_rung
+from jsbi.correct.rung import judge_samples, judge_weighted
 from jsbi.data import perfect_log_likelihood
 from jsbi.diagnose.additions import (
     LineFactor,
@@ -21,8 +22,9 @@ from jsbi.diagnose.line_scan import scan_energies, scan_lines
 from jsbi.diagnose.missing import false_alarms, find_missing
 from jsbi.instrument import EnergyGrid, Folder
 from jsbi.model import Gaussian, spectral_model
+from jsbi.posterior import Posterior
 from jsbi.progress import Progress
-from jsbi.simulate import LogUniform, Prior, Simulator, Target
+from jsbi.simulate import LogUniform, Prior, Simulator, Target, Uniform
 from tests.targets import grid_answer, make_observation, power_law
 
 LINE = 4.0  # keV
@@ -117,6 +119,54 @@ def test_energies_are_half_a_resolution_apart():
     assert energies[-1] > 7.5
 
 
+def band(first, last):
+    """An observation of some of the channels only."""
+    observation = make_observation()
+    group = np.full(60, -1)
+    group[first:last] = np.arange(last - first)
+    return dataclasses.replace(observation, group=group)
+
+
+def test_a_gap_between_two_bands_hides_nothing_above_it():
+    alone = one_parameter()
+    folders = Folder(band(0, 20)), Folder(band(40, 60))
+    joint, high = (
+        dataclasses.replace(alone, folders=some) for some in (folders, folders[1:])
+    )
+    energies, edges, sigma = scan_energies(joint)
+    above, _, expected = scan_energies(high)
+    np.testing.assert_allclose(energies[-len(above) :], above)
+    np.testing.assert_allclose(sigma[-len(above) :], expected)
+    assert np.all(np.diff(energies) > 0)
+    # A response of 0.1 sqrt(E) and channels of 0.047 E, not the gap of 2.5 keV.
+    assert np.all(sigma < 0.6 * np.hypot(0.1 * np.sqrt(energies), 0.047 * energies))
+    assert len(edges) == len(energies) + 1
+
+
+def test_repeats_of_a_draw_are_no_independent_draws(clean):
+    target, posterior = clean
+    weight = np.array([45, 7, 4, 3, 2, 1, 1, 1]) / 64
+    few = [
+        dataclasses.replace(
+            posterior,
+            z=posterior.z[:8],
+            values=posterior.values[:8],
+            log_weight=np.log(each),
+            log_likelihood=posterior.log_likelihood[:8],
+        )
+        for each in (weight, np.full(8, 1 / 8))
+    ]
+    heavy, equal = (
+        scan_lines(jax.random.key(1), target.simulator, target.counts, each, draws=64)
+        for each in few
+    )
+    assert heavy.log_ratio.shape == equal.log_ratio.shape
+    mean = logsumexp(equal.log_ratio + np.log(weight)[:, None], axis=0)
+    np.testing.assert_allclose(heavy.log_bayes, mean, atol=1e-4)
+    # Next to all of it is one draw.
+    assert heavy.total()[1] > 0.3
+
+
 def test_the_scan_is_the_ratio_of_evidences_by_quadrature(clean):
     target, posterior = clean
     energies, _, sigmas = scan_energies(target.simulator)
@@ -142,7 +192,9 @@ def test_the_scan_is_the_ratio_of_evidences_by_quadrature(clean):
     assert abs(log_bayes - (both - alone)) < 4 * error + 0.15
 
 
-@pytest.mark.parametrize("added", ["gain shift", "absorber"])
+@pytest.mark.parametrize(
+    "added", ["absorber", pytest.param("gain shift", marks=pytest.mark.slow)]
+)
 def test_ln_z_of_an_addition_is_that_of_quadrature(clean, added):
     target, posterior = clean
     found = find_missing(
@@ -162,6 +214,70 @@ def test_ln_z_of_an_addition_is_that_of_quadrature(clean, added):
     assert addition.name == added
     assert addition.error < 0.1
     assert abs(addition.log_bayes - (answer - base)) < 4 * addition.error + 0.02
+
+
+def test_what_is_added_to_a_shifted_energy_scale_is_seen():
+    base, observations = one_parameter(), (make_observation(),)
+    one = with_absorber(with_gain(base, observations).simulator).simulator
+    other = with_gain(with_absorber(base).simulator, observations).simulator
+    assert one.prior.names[1:] == other.prior.names[:0:-1]
+    z = jnp.array([0.3, -0.7, 0.9])
+    counts = one.expected_counts(z)
+    same = other.expected_counts(jnp.array([0.3, 0.9, -0.7]))
+    np.testing.assert_allclose(counts, same, rtol=1e-5)
+    without = with_gain(base, observations).simulator.expected_counts(z[:2])
+    assert float(counts.sum()) < 0.9 * float(without.sum())
+
+
+def made(names, z, **numbers):
+    """A posterior of a few draws."""
+    usual: dict = {"log_evidence": np.nan, "log_evidence_error": np.nan}
+    return Posterior(
+        names=names,
+        z=z,
+        values=z,
+        log_weight=np.full(len(z), -np.log(len(z))),
+        log_likelihood=np.zeros(len(z)),
+        effective_draws=1000.0,
+        method="made",
+        **(usual | numbers),
+    )
+
+
+def searched(monkeypatch, clean, *rungs, others=None):
+    """The search of one candidate, whose fit is given."""
+    monkeypatch.setattr("jsbi.diagnose.missing.fit_target", lambda *_: list(rungs))
+    kinds = () if others else ("absorber",)
+    found = find_missing(jax.random.key(0), *clean, kinds=kinds, others=others)
+    return found.additions[0]
+
+
+def test_ln_z_is_of_the_last_rung_that_knows_it(monkeypatch, clean):
+    names = ("powerlaw.norm", "absorber.nH")
+    z = np.random.default_rng(0).normal(size=(50, 2))
+    chains = judge_samples(made(names, z, r_hat=1.001))
+    known = made(
+        names, z, log_evidence=-7.0, log_evidence_error=0.1, pareto_k=0.8, proposed=50
+    )
+    weighted = judge_weighted(known, 1e9)
+    both = searched(monkeypatch, clean, weighted, chains)
+    assert both.log_bayes == -7.0 - clean[1].log_evidence
+    assert both.doubts == ("The weights are unreliable, Pareto k 0.80.",)
+    alone = searched(monkeypatch, clean, judge_samples(made(names, z, r_hat=1.2)))
+    assert np.isnan(alone.log_bayes)
+    assert "Chains do not know ln Z." in alone.doubts
+    assert "The chains have not mixed, R-hat 1.200." in alone.doubts
+    assert alone.counts is not None
+
+
+def test_counts_are_not_compared_where_priors_differ(monkeypatch, clean):
+    names = ("powerlaw.norm", "powerlaw.PhoIndex")
+    rung = judge_samples(made(names, np.zeros((4, 2)), r_hat=1.0))
+    fixed = {"tbabs.nH": 0.1, "powerlaw.PhoIndex": Uniform(1.0, 3.0)}
+    for low, known in ((1e-4, True), (1e-5, False)):
+        prior = Prior({"powerlaw.norm": LogUniform(low, 1e-1)} | fixed)
+        own = searched(monkeypatch, clean, rung, others={"own": (MODEL, prior)})
+        assert (own.counts is not None) == known
 
 
 def test_a_planted_line_is_found_at_its_energy(lined):

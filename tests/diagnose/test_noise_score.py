@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import poisson
 
 from jsbi.baseline import sample_nuts
 from jsbi.diagnose.noise_score import (
+    Backgrounds,
     background_components,
     fit_noise_score,
     with_background,
@@ -75,6 +77,18 @@ def test_components_give_the_backgrounds_back():
     np.testing.assert_allclose(again, background, rtol=0.03)
 
 
+def test_faint_backgrounds_are_not_too_faint():
+    """From the mean stabilised counts, which are below the stabilised mean."""
+    faint = np.array([0.3, 1.0, 2.0, 5.0, 20.0])
+    seen = np.arange(200)[:, None]
+    mean = (2 * np.sqrt(seen + 0.375) * poisson.pmf(seen, faint)).sum(0)
+    root, scale = jnp.zeros((5, 1)), jnp.asarray(0.5)
+    found = Backgrounds(jnp.asarray(mean, jnp.float32), root, scale)(jnp.zeros(1))
+    np.testing.assert_allclose(found, 0.5 * faint, atol=0.02)
+    none = Backgrounds(jnp.zeros(5), root, scale)(jnp.zeros(1))
+    np.testing.assert_allclose(none, 0.0, atol=1e-6)
+
+
 def test_too_few_blank_skies_are_refused():
     with pytest.raises(ValueError, match="more than the 4 components; got 4"):
         background_components(np.ones((4, 10)))
@@ -89,9 +103,9 @@ def test_a_background_of_other_bins_is_refused():
         with_background(simulator, backgrounds, score)
 
 
-@pytest.mark.usefixtures("reused_keys")
-def test_parameters_and_background_together_of_a_linear_normal_problem():
-    """Against the posterior in closed form; without the background it is narrower."""
+@pytest.fixture(scope="module")
+def joint():
+    """A linear normal problem: its target, and mean and covariance in closed form."""
     generator = np.random.default_rng(1)
     slope = np.array([[2.0, 0.5], [1.0, -1.0], [0.5, 2.0], [-1.0, 1.0]])
 
@@ -102,22 +116,44 @@ def test_parameters_and_background_together_of_a_linear_normal_problem():
     _, _, skies = sky(generator, 3000, np.array([[1.0, 1.0, 0.5, 0.2]]))
     backgrounds, w = background_components(skies, components=1, scale=0.01)
     score = fit_noise_score(jax.random.key(0), w, steps=1000, blur=BLUR)
-    joint = with_background(simulator, backgrounds, score)
-    assert joint.prior.names == ("z0", "z1", "background.component_1")
+    both = with_background(simulator, backgrounds, score)
+    assert both.prior.names == ("z0", "z1", "background.component_1")
     true = jnp.array([0.5, -0.4, 0.8])
-    counts = generator.poisson(np.asarray(joint.expected_counts(true), np.float64))
-    target = Target(joint, counts.astype(float))
+    counts = generator.poisson(np.asarray(both.expected_counts(true), np.float64))
+    target = Target(both, counts.astype(float))
 
-    centre = np.asarray(joint.expected_counts(jnp.zeros(3)), np.float64)
-    jacobian = np.asarray(jax.jacfwd(joint.expected_counts)(jnp.zeros(3)), np.float64)
+    centre = np.asarray(both.expected_counts(jnp.zeros(3)), np.float64)
+    jacobian = np.asarray(jax.jacfwd(both.expected_counts)(jnp.zeros(3)), np.float64)
     prior = np.diag([1.0, 1.0, 1 / (1 + BLUR**2)])
     information = jacobian.T @ (jacobian / counts[:, None]) + prior
     covariance = np.linalg.inv(information)
     mean = covariance @ jacobian.T @ ((counts - centre) / counts)
     sd = np.sqrt(np.diag(covariance))
     alone = np.linalg.inv(information[:2, :2])
+    # Without the background it is narrower.
     assert sd[0] > 1.2 * np.sqrt(alone[0, 0])
+    return target, mean, covariance
 
+
+def test_the_joint_density_of_a_linear_normal_problem(joint):
+    target, mean, covariance = joint
+    apart = np.random.default_rng(2).standard_normal((40, 3))
+    z = mean + apart @ np.linalg.cholesky(covariance).T
+    density = target.log_likelihood(z) + np.asarray(
+        jax.vmap(target.simulator.log_prior)(jnp.asarray(z, jnp.float32))
+    )
+    normal = -0.5 * (apart**2).sum(1)
+    np.testing.assert_allclose(
+        density - density.mean(), normal - normal.mean(), atol=0.3
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("reused_keys")
+def test_parameters_and_background_together_of_a_linear_normal_problem(joint):
+    target, mean, covariance = joint
+    sd = np.sqrt(np.diag(covariance))
+    generator = np.random.default_rng(3)
     start = mean + 0.5 * sd * generator.standard_normal((4, 3))
     posterior, divergent = sample_nuts(
         jax.random.key(2), target, start, covariance, draws=800, warmup=300

@@ -58,8 +58,8 @@ def trained(observations, simulator):
         jax.random.key(0),
         observations,
         simulator,
-        spectra=1500,
-        steps=200,
+        spectra=1000,
+        steps=120,
         batch=16,
         per_resolution=1.0,
     )
@@ -94,6 +94,22 @@ def test_bins_are_the_resolution_and_no_photon_is_lost(simulator):
     np.testing.assert_allclose(grid.fine[::SPLIT], grid.edges)
     flat = np.asarray(folder(folder.grid.width), np.float64)
     np.testing.assert_allclose(grid.matrix @ np.diff(grid.fine), flat, rtol=1e-5)
+
+
+def test_channels_of_falling_energy_have_the_same_bins(observations, simulator, grid):
+    (observation,) = observations
+    response = observation.response
+    falling = dataclasses.replace(
+        response,
+        redistribution=response.redistribution[::-1],
+        channel_low=response.channel_low[::-1],
+        channel_high=response.channel_high[::-1],
+    )
+    other = dataclasses.replace(observation, response=falling)
+    folders = (Folder(other),)
+    own = dataclasses.replace(simulator, folders=folders)
+    found = unfolding_grid((other,), own, per_resolution=1.0)
+    np.testing.assert_allclose(found.edges, grid.edges, rtol=1e-6)
 
 
 def test_too_many_bins_are_refused(observations, simulator):
