@@ -12,6 +12,7 @@ from jsbi.diagnose.calibration import (
     LIKELIHOOD,
     TARP,
     Calibration,
+    _distances,
     binomial_band,
     bootstrap_band,
     gather,
@@ -228,6 +229,17 @@ def test_the_truths_own_weight_makes_ranks_exact_for_any_number_of_draws():
     generator = np.random.default_rng(5)
     assert gather(NAMES, few_weighted(generator, 5000, 4, True)).passed(1e-3)
     assert not gather(NAMES, few_weighted(generator, 5000, 4, False)).passed(1e-3)
+
+
+def test_distances_of_tarp_do_not_depend_on_the_scale_of_a_parameter():
+    """References live on the scale of the draws, so that no parameter hides others."""
+    z = np.random.default_rng(4).standard_normal((200, 2))
+    weight, fitted = np.full(200, 1 / 200), -0.5 * (z**2).sum(1)
+    plain, scaled = (
+        _distances(np.random.default_rng(5), z * scale, weight, fitted)
+        for scale in ([1.0, 1.0], [1e-3, 1e3])
+    )
+    np.testing.assert_allclose(scaled, plain, rtol=1e-9)
 
 
 def test_ties_are_in_random_order():
