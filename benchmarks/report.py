@@ -89,7 +89,7 @@ def _legend() -> str:
         "`trusted`: imports, compilation and training included. The rules of the "
         "verdict are the same for all tools, but for the effective draws that it "
         "needs: weighted draws must reach the number asked for, those of an amortised "
-        "network a tenth (1,000 at most), chains and nested sampling 400. UltraNest, "
+        "network a tenth (400 to 1,000), chains and nested sampling 400. UltraNest, "
         "emcee and npe-sbi run with fixed sizes. *Warm* is a fit after the first in "
         "the same process, less what JAX compiled in it. Numbers are medians, least "
         "and greatest in brackets. *Cost* is likelihood evaluations and simulations "

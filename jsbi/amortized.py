@@ -22,7 +22,7 @@ from jsbi.correct import (
     mixture_rung,
 )
 from jsbi.data import Observation, perfect_log_likelihood, read_observation
-from jsbi.diagnose.verdict import NOT_TRUSTED
+from jsbi.diagnose.verdict import LEAST_EFFECTIVE, NOT_TRUSTED
 from jsbi.estimate import PosteriorEstimator
 from jsbi.matching import SAME, check_channels, check_whole, matched_counts
 from jsbi.network_file import Network, read_network, write_network
@@ -195,8 +195,8 @@ class AmortizedPosterior:
                 network serves one exposure only.
             background_scale: Scale of the background, of all spectra or of each.
             draws: Draws from the network for each spectrum.
-            enough: Effective draws that a spectrum needs; a tenth of `draws`, at most
-                1000, unless given.
+            enough: Effective draws that a spectrum needs; a tenth of `draws`, at least
+                400 and at most 1000, unless given.
             adapt: Whether spectra whose weights are poor are inferred again one by one,
                 with mixtures at the optimiser's modes.
             progress: Whether to draw progress bars on standard error.
@@ -226,7 +226,7 @@ class AmortizedPosterior:
             contexts,
             names,
             draws=draws,
-            enough=min(ENOUGH, 0.1 * draws) if enough is None else float(enough),
+            enough=float(_enough(draws) if enough is None else enough),
             adapt=adapt,
             bars=Progress(progress),
             seed=seed,
@@ -402,6 +402,11 @@ class AmortizedPosterior:
             f"{', '.join(self.simulator.prior.names)}; {low:.4g} to {high:.4g} s, "
             f"{self.record['simulations']:,} simulations)"
         )
+
+
+def _enough(draws: int) -> float:
+    """Effective draws that leave nothing to be said against a spectrum."""
+    return max(LEAST_EFFECTIVE, min(ENOUGH, 0.1 * draws))
 
 
 def _infer(

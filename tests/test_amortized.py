@@ -177,6 +177,14 @@ def test_what_few_draws_do_not_settle_is_inferred_anew(network):
     assert [rung["rung"] for rung in posterior.report.rungs] == ["amortised", "mixture"]
 
 
+def test_fewer_draws_than_a_verdict_asks_for_are_inferred_anew(network):
+    target = simulated(network, np.array([0.1, 0.2]), OWN)
+    counts = np.asarray(target.counts, float)[None]
+    (few,) = network.many(counts, exposure=OWN, draws=300)
+    assert few.method == "mixture"
+    assert few.report.verdict == "trusted"
+
+
 @pytest.mark.parametrize(
     "change",
     [

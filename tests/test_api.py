@@ -30,7 +30,8 @@ def answer(observation):
 
 @pytest.mark.network
 @pytest.mark.parametrize(
-    "method", ["auto", "sbi", pytest.param("nuts", marks=pytest.mark.slow)]
+    "method",
+    ["auto", *(pytest.param(each, marks=pytest.mark.slow) for each in ("sbi", "nuts"))],
 )
 def test_every_method_gives_the_exact_posterior(observation, answer, method):
     posterior = jsbi.infer(

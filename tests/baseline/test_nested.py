@@ -76,6 +76,7 @@ def test_modes_and_bends_have_their_shares(shape):
         assert abs(right - 0.5) < 0.15
 
 
+@pytest.mark.slow
 def test_evidence_scatters_as_its_error_says(sampled):
     target, *_ = sampled
     evidence, *_ = grid_answer(target)

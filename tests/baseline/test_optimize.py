@@ -25,6 +25,7 @@ def test_all_starts_reach_the_optimum_that_scipy_finds():
     assert abs(modes.log_posterior[0] + best.fun) < 1e-3
 
 
+@pytest.mark.slow
 def test_covariance_is_the_inverse_hessian():
     target = power_law_target()
     modes = find_modes(jax.random.key(0), target, 16)

@@ -159,6 +159,7 @@ def test_evidence_is_unbiased_however_unfriendly(case):
     np.testing.assert_allclose(np.sqrt(weight @ (own - found) ** 2), sd, rtol=0.08)
 
 
+@pytest.mark.slow
 def test_the_answer_is_not_what_the_proposal_was_fitted_to():
     """Fitted proposals are too high at the draws that shaped them."""
     target, _ = paired_target((ridge,) * 8)

@@ -298,6 +298,7 @@ def test_a_planted_line_is_found_at_its_energy(lined):
     assert abs(line.counts[0] - planted) < 4 * line.counts[1]
 
 
+@pytest.mark.slow
 def test_a_shifted_energy_scale_is_found():
     simulator = one_parameter()
     observation = make_observation()

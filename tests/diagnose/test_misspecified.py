@@ -227,6 +227,7 @@ def ensemble():
 
 
 @pytest.mark.usefixtures("reused_keys")
+@pytest.mark.slow
 def test_an_ensemble_disagrees_most_about_what_is_unlike_the_rest(ensemble):
     generator = np.random.default_rng(8)
     made = generator.poisson(30.0, (60, 4)).astype(float)

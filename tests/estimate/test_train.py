@@ -114,6 +114,7 @@ def test_reweighted_draws_are_the_exact_posterior(trained):
     assert np.all(np.abs(weight @ draws.z - mean) / sd < 0.06)
 
 
+@pytest.mark.slow
 def test_adapting_mends_a_poor_flow():
     """A flow that knows only the region's place is refitted on its weighted draws."""
     target = power_law_target()

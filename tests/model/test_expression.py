@@ -132,6 +132,7 @@ def test_result_is_numpy_with_one_value_per_bin():
     assert result.shape == (100,)
 
 
+@pytest.mark.slow
 def test_abundances_reach_every_absorber():
     grid = EnergyGrid(EDGES)
     model = spectral_model("tbabs*phabs", abundances="angr")
