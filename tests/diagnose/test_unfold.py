@@ -266,26 +266,6 @@ def test_p_values_of_the_right_model_are_uniform_enough(trained, simulator):
     assert binomtest(sum(below), len(below), 0.2).pvalue > 1e-3
 
 
-@pytest.mark.slow
-def test_simulated_bands_cover_a_spectrum_that_the_unfolding_sees(trained, simulator):
-    """Of a truth that it made itself, so that it has no more to smooth away."""
-    expected = np.asarray(simulator.expected_counts(jnp.asarray(BEST)), np.float64)
-    log_true = unfold_many(trained, expected[None])[0][0]
-    true = np.exp(log_true)[trained.inside] / np.diff(trained.edges)[trained.inside]
-    counts = np.random.default_rng(0).poisson(
-        trained.expected_counts(log_true), (60, len(expected))
-    )
-    each, together = [], []
-    for seed, row in enumerate(counts.astype(float)):
-        result = unfold(jax.random.key(seed), trained, row, simulations=100)
-        low, high = result.band(0.68, simulated=True)
-        each.append(np.mean((low < true) & (true < high)))
-        low, high = result.band(0.68, simultaneous=True, simulated=True)
-        together.append(np.all((low < true) & (true < high)))
-    assert abs(np.mean(each) - 0.68) < 0.08
-    assert binomtest(int(np.sum(together)), len(together), 0.68).pvalue > 1e-3
-
-
 def test_widths_cover_the_truth_of_the_training_family(trained, held_out):
     """Of all bins of all spectra, which are correlated within a spectrum."""
     true, counts = held_out
