@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.case import Case
 from benchmarks.cases import banana, bimodal, nicer_setting
-from benchmarks.engine import fit
 from benchmarks.measure import RESULTS, save
+from benchmarks.methods import fit
 from jsbi.api import simulate
 from jsbi.plot.style import BLUE, GREY, STYLE, new_figure
 from jsbi.posterior import Posterior

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from benchmarks.case import Case
 from benchmarks.cases import CASES
 from benchmarks.measure import RESULTS, save
+from benchmarks.methods import fit
 from jsbi.amortized import AmortizedPosterior
-from jsbi.api import infer
 from jsbi.demo import make_example
 from jsbi.plot.style import BLUE, GREY, STYLE, VERMILION, new_figure
 from jsbi.posterior import Posterior
@@ -46,19 +46,6 @@ def packaged_example() -> Case:
     observation, config = make_example(Path())
     truth = config.truth
     return Case("example", (observation,), config.model, config.prior, truth)
-
-
-def fit(case: Case, method: str, seed: int, draws: int) -> Posterior:
-    """Infer the posterior of a case."""
-    return infer(
-        jax.random.key(seed),
-        case.observations,
-        case.model,
-        case.prior,
-        method=method,
-        draws=draws,
-        progress=False,
-    )
 
 
 def compared(

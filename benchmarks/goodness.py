@@ -29,7 +29,6 @@ from jsbi.compress import fisher_information
 from jsbi.demo import make_example
 from jsbi.diagnose.bootstrap import (
     SIDES,
-    expected_counts,
     fit_each,
     fitted_goodness,
     known_goodness,
@@ -38,6 +37,7 @@ from jsbi.diagnose.goodness import cstat_moments, deviance
 from jsbi.diagnose.predictive import predictive_checks
 from jsbi.diagnose.uniformity import holm
 from jsbi.diagnose.verdict import MISFIT
+from jsbi.estimate import expected_spectra
 from jsbi.plot.style import GREY, LIGHT_GREY, STYLE, new_figure
 from jsbi.posterior import Posterior
 from jsbi.simulate import Target
@@ -105,7 +105,7 @@ def normal_posterior(
     z = generator.multivariate_normal(best, covariance, DRAWS)
     z[0] = best
     counts = np.asarray(target.counts, np.float64)
-    likelihood = -0.5 * deviance(counts, expected_counts(target.simulator, z)).sum(1)
+    likelihood = -0.5 * deviance(counts, expected_spectra(target, z)).sum(1)
     # Far out in the tail of the normal there may be no posterior.
     good = likelihood + target.log_prior(z)
     kept = good > good[0] - 30

@@ -7,8 +7,9 @@ import argparse
 from typing import Any
 
 from benchmarks.cases import epic_joint
-from benchmarks.engine import compared, fit
+from benchmarks.engine import compared
 from benchmarks.measure import RESULTS, save
+from benchmarks.methods import fit
 from jsbi.plot import corner
 from jsbi.posterior import Posterior
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from benchmarks.case import Case
+from jsbi.amortized import AmortizedPosterior
 from jsbi.api import infer
 from jsbi.posterior import Posterior
 from jsbi.training import amortize
@@ -110,14 +111,7 @@ def amortised(case: Case, draws: int, **choices: Any) -> Prepared:
         draws: Draws for each spectrum.
         choices: Those of `amortize`.
     """
-    network = amortize(
-        jax.random.key(1_000_000),
-        case.observations,
-        case.model,
-        case.prior,
-        progress=False,
-        **choices,
-    )
+    network = trained(case, **choices)
 
     def solve(seed: int) -> Answer:
         (posterior,) = network.apply(
@@ -127,6 +121,18 @@ def amortised(case: Case, draws: int, **choices: Any) -> Prepared:
 
     record = network.record
     return Prepared(solve, dict(record["seconds"]), int(record["simulations"]))
+
+
+def trained(case: Case, **choices: Any) -> AmortizedPosterior:
+    """A network for all spectra like that of a case."""
+    return amortize(
+        jax.random.key(1_000_000),
+        case.observations,
+        case.model,
+        case.prior,
+        progress=False,
+        **choices,
+    )
 
 
 def reference(case: Case, draws: int) -> Answer:

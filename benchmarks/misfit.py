@@ -20,11 +20,12 @@ from matplotlib.figure import Figure
 from benchmarks.case import coarser
 from benchmarks.cases import nicer_setting
 from benchmarks.measure import RESULTS, save
-from jsbi.api import goodness, make_target
+from jsbi.api import make_target
 from jsbi.compress import ScaledCounts
 from jsbi.correct import best_rung
 from jsbi.data import Observation
 from jsbi.diagnose.additions import PartialCover
+from jsbi.diagnose.goodness import cstat_moments
 from jsbi.diagnose.missing import FLAGGED, find_missing, fit_target
 from jsbi.diagnose.misspecified import (
     combine,
@@ -115,7 +116,9 @@ def examine(
         distance_test(space, counts, made),
         discrepancy_test(space, counts[None], made),
     ]
-    cstat, mean, sd = goodness(target, posterior)
+    best = int(np.argmax(posterior.log_likelihood))
+    mean, sd = cstat_moments(target.expected_counts(posterior.z[best]))
+    cstat = -2 * float(posterior.log_likelihood[best])
     right = [a for a in found.additions if a.name in MISSING[missing]]
     return {
         "flagged": bool(found.flagged),

@@ -14,15 +14,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from blackjax.diagnostics import effective_sample_size, potential_scale_reduction
 from scipy.special import ndtri
 
 from benchmarks.case import Case
-from benchmarks.methods import Answer, Prepared
-from jsbi.api import goodness
+from benchmarks.methods import Answer, Prepared, answer_of
+from jsbi.api import make_report
+from jsbi.baseline import from_chains
+from jsbi.correct import judge_samples
 from jsbi.correct.draws import WeightedDraws
 from jsbi.correct.rung import weighted_posterior
-from jsbi.diagnose import judge, predictive_checks
 from jsbi.posterior import Posterior
 from jsbi.simulate import Target
 from jsbi.weights import effective_draws
@@ -33,7 +33,6 @@ WALKERS, BURN, LENGTH = 32, 1000, 6000  # of emcee: walkers, and steps of each
 CHAINS, WARMUP = 4, 1000  # of numpyro
 SIMULATIONS = 10_000  # of the common way with sbi
 TRANSFORMS, HIDDEN = 5, 50
-PREDICTIVE = 32  # draws of predictive checks, as of our own
 MOST_DRAWS = 20  # for each effective draw that is asked for
 EDGE = 1e-7  # what the unit cube keeps off its faces
 
@@ -83,58 +82,15 @@ def answer(
     case: Case, target: Target, posterior: Posterior, draws: int, simulations: int = 0
 ) -> Answer:
     """Judge a tool's draws by the rules for our own."""
-    cstat, expected, sd = goodness(target, posterior)
-    checks = predictive_checks(
-        jax.random.key(0),
-        target,
-        posterior,
-        observations=case.observations,
-        draws=PREDICTIVE,
-    )
-    weighted = not math.isnan(posterior.pareto_k)
-    verdict, reasons = judge(
-        posterior,
-        enough=float(draws) if weighted else 0.0,
-        cstat=cstat,
-        expected=expected,
-        sd=sd,
-        surprise=checks.p_value,
-    )
-    return Answer(
-        posterior=posterior,
-        verdict=verdict,
-        reasons=reasons,
-        phases={},
-        evaluations=target.evaluations,
-        simulations=simulations,
-        rung=posterior.method,
-    )
+    rung = judge_samples(posterior)
+    report = make_report(target, [rung], draws, (), case.observations)
+    found = answer_of(dataclasses.replace(posterior, report=report))
+    return dataclasses.replace(found, phases={}, simulations=simulations)
 
 
 def log_perfect(case: Case) -> float:
     """Log-likelihood of the perfect fit, which tools add to their evidence."""
     return sum(each.perfect_log_likelihood for each in case.observations)
-
-
-def from_chains(target: Target, chains: np.ndarray, method: str) -> Posterior:
-    """A posterior of equal weights from chains in z, [chain, draw, dim]."""
-    number, length, dimension = chains.shape
-    halves = chains[:, : length // 2 * 2].reshape(2 * number, length // 2, dimension)
-    z = chains.reshape(-1, dimension).astype(np.float64)
-    evaluations = target.evaluations
-    log_likelihood = target.log_likelihood(z)
-    target.evaluations = evaluations  # the tool knew them already
-    effective = np.nan_to_num(effective_sample_size(chains)).min()
-    return Posterior(
-        names=target.simulator.prior.names,
-        z=z,
-        values=target.physical(z),
-        log_weight=np.full(len(z), -math.log(len(z))),
-        log_likelihood=log_likelihood,
-        effective_draws=min(float(effective), float(len(z))),
-        method=method,
-        r_hat=float(potential_scale_reduction(halves).max()),
-    )
 
 
 def ultranest(case: Case, draws: int) -> Prepared:

@@ -9,13 +9,12 @@ import numpy as np
 
 from benchmarks.case import Case, simulated
 from benchmarks.cases import CASES, many_parameters, nicer_setting
-from benchmarks.methods import AMORTISED, Answer, Prepared, answer_of, prepare
+from benchmarks.methods import AMORTISED, Answer, Prepared, answer_of, prepare, trained
 from benchmarks.xifu import ENERGY, setting
 from jsbi.api import simulate
 from jsbi.data import observation_from_counts
 from jsbi.model import spectral_model
 from jsbi.simulate import LogUniform, Prior, Uniform
-from jsbi.training import amortize
 
 POWER_LAW = "tbabs*powerlaw"
 PRIOR: dict[str, Any] = {
@@ -122,14 +121,7 @@ def prepare_several(several: Several, method: str, draws: int) -> Prepared:
             return summed([solve(seed) for solve in solvers])
 
         return Prepared(one_by_one)
-    first = several.cases[0]
-    network = amortize(
-        jax.random.key(1_000_000),
-        first.observations,
-        first.model,
-        first.prior,
-        progress=False,
-    )
+    network = trained(several.cases[0])
 
     def together(seed: int) -> Any:
         posteriors = network.apply(

@@ -15,7 +15,7 @@ from jaxtyping import Array, Key
 
 from jsbi.correct import LADDERS, Rung, Training, best_rung, climb
 from jsbi.data import Observation
-from jsbi.diagnose import cstat_moments, judge
+from jsbi.diagnose import judge
 from jsbi.diagnose.predictive import predictive_checks
 from jsbi.instrument import Folder
 from jsbi.model import ExpressionModel, suggest
@@ -86,27 +86,72 @@ def infer(
     bars = Progress(progress)
     with bars.running():
         target = make_target(observations, model, prior)
-        rungs = climb(
+        posterior = infer_target(
             key,
             target,
+            observations,
             method=method,
-            enough=float(draws),
-            most=most_draws or 20 * max(draws, 5000),
+            draws=draws,
             log_perfect=sum(each.perfect_log_likelihood for each in observations),
             progress=bars,
-            training=training,
+            most_draws=most_draws,
             budget=budget,
+            training=training,
+            notes=_not_poisson(observations),
         )
-        posterior = best_rung(rungs).posterior
-        notes = _notes(observations, rungs)
-        report = make_report(target, rungs, draws, notes, observations)
+    assert posterior.report is not None
     report = dataclasses.replace(
-        report,
+        posterior.report,
         model=name_of(model),
         seconds=dict.fromkeys(PHASES, 0.0) | bars.spent,
         seed=seed,
     )
     return dataclasses.replace(posterior, report=report)
+
+
+def infer_target(
+    key: Key[Array, ""],
+    target: Target,
+    observations: tuple[Observation, ...],
+    *,
+    method: str,
+    draws: int,
+    log_perfect: float,
+    progress: Progress,
+    most_draws: int | None = None,
+    budget: int | None = None,
+    training: Training | None = None,
+    notes: tuple[str, ...] = (),
+) -> Posterior:
+    """Infer a posterior whose density has been made; model and seconds are not known.
+
+    Args:
+        key: Random key.
+        target: The posterior density.
+        observations: As for `make_report`.
+        method: As for `infer`.
+        draws: Effective draws to reach.
+        log_perfect: Log-likelihood of the perfect fit.
+        progress: Bars and ledger.
+        most_draws: Draws to spend at most on the last proposal.
+        budget: Likelihood evaluations after which no further rung begins.
+        training: How networks are made.
+        notes: Doubts besides those of the rungs.
+    """
+    rungs = climb(
+        key,
+        target,
+        method=method,
+        enough=float(draws),
+        most=most_draws or 20 * max(draws, 5000),
+        log_perfect=log_perfect,
+        progress=progress,
+        training=training,
+        budget=budget,
+    )
+    doubts = tuple(doubt for rung in rungs for doubt in rung.doubts)
+    report = make_report(target, rungs, draws, (*doubts, *notes), observations)
+    return dataclasses.replace(best_rung(rungs).posterior, report=report)
 
 
 def name_of(model: Callable[..., Any]) -> str:
@@ -126,22 +171,13 @@ def make_target(
     return Target(Simulator(prior, model, folders), counts)
 
 
-def goodness(target: Target, posterior: Posterior) -> tuple[float, float, float]:
-    """C statistic of the highest-likelihood draw, its expectation and deviation."""
-    best = int(np.argmax(posterior.log_likelihood))
-    expected = target.expected_counts(posterior.z[best])
-    return -2 * float(posterior.log_likelihood[best]), *cstat_moments(expected)
-
-
-def _notes(observations: tuple[Observation, ...], rungs: list[Rung]) -> tuple[str, ...]:
-    """What the weights cannot tell: doubts of any rung, data that are not Poisson."""
-    doubts = [doubt for rung in rungs for doubt in rung.doubts]
-    net = [
+def _not_poisson(observations: tuple[Observation, ...]) -> tuple[str, ...]:
+    """What weights cannot tell: data that are not Poisson."""
+    return tuple(
         f"{each.name} is background-subtracted, so that its counts are not Poisson."
         for each in observations
         if each.net
-    ]
-    return (*doubts, *net)
+    )
 
 
 def make_report(
@@ -162,7 +198,6 @@ def make_report(
             predictive checks their energies.
     """
     posterior = best_rung(rungs).posterior
-    cstat, expected, sd = goodness(target, posterior)
     # From a few draws, which cost milliseconds.
     checks = predictive_checks(
         jax.random.key(0),
@@ -171,6 +206,8 @@ def make_report(
         observations=observations,
         draws=_PREDICTIVE_DRAWS,
     )
+    cstat = -2 * float(posterior.log_likelihood.max())
+    _, expected, sd = checks.bands.total
     verdict, reasons = judge(
         posterior,
         enough=0.0 if math.isnan(posterior.pareto_k) else float(draws),

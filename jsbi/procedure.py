@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jsbi.amortized import AmortizedPosterior
-from jsbi.api import make_report
-from jsbi.correct import Training, best_rung, climb
+from jsbi.api import infer_target
+from jsbi.correct import Training
 from jsbi.data import Observation, perfect_log_likelihood
 from jsbi.diagnose.calibration import unweighted
 from jsbi.estimate import PosteriorEstimator, expected_spectra
@@ -30,7 +30,6 @@ from jsbi.simulate import (
 PART = 16  # spectra on the device at once
 NETWORK_DRAWS = 2000  # of a network without reweighting
 LEAST_KNOWN = 0.01  # share of the prior's draws at which the model has a value
-LEAST_MOST = 100_000  # draws of the last proposal, as for `infer`
 
 # Draws before and after reweighting, or why there are none.
 Outcome = tuple[Posterior, Posterior] | str
@@ -156,7 +155,7 @@ class EachByItself(Procedure):
         """The simulator at any exposure."""
         if exposure == 1:
             return self.simulator
-        channels = sum(folder.bins for folder in self.simulator.folders)
+        channels = sum(self.simulator.sizes)
         conditions = make_conditions(channels, exposure=(exposure, exposure))
         middle = jnp.zeros(2, conditions.background.dtype)
         return under(self.simulator, conditions, middle)
@@ -183,19 +182,16 @@ class EachByItself(Procedure):
                 yield posterior if nested else unweighted(posterior), posterior
 
     def _one(self, key: Array, target: Target, counts: np.ndarray) -> Posterior:
-        rungs = climb(
+        return infer_target(
             key,
             target,
+            self.observations,
             method=self.method,
-            enough=float(self.draws),
-            most=max(20 * self.draws, LEAST_MOST),
+            draws=self.draws,
             log_perfect=perfect_log_likelihood(counts),
             progress=Progress(False),
             training=self.training,
         )
-        doubts = tuple(doubt for rung in rungs for doubt in rung.doubts)
-        report = make_report(target, rungs, self.draws, doubts, self.observations)
-        return dataclasses.replace(best_rung(rungs).posterior, report=report)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -177,7 +177,7 @@ def _source(
     if counts is None:
         return _whole_prior(simulator)
     key_part, key_pool = jax.random.split(key)
-    channels = sum(folder.bins for folder in simulator.folders)
+    channels = sum(simulator.sizes)
     target = Target(simulator, np.zeros(channels))
     rule = TotalCounts(*counts)
     number = min(POOL, POOL_ELEMENTS // channels)

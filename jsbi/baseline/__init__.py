@@ -2,6 +2,7 @@
 
 from jsbi.baseline.nested import sample_nested as sample_nested
 from jsbi.baseline.nuts import Density as Density
+from jsbi.baseline.nuts import from_chains as from_chains
 from jsbi.baseline.nuts import run_chains as run_chains
 from jsbi.baseline.nuts import sample_nuts as sample_nuts
 from jsbi.baseline.optimize import Modes as Modes

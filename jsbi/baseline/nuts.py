@@ -136,12 +136,19 @@ def run_chains(
         divergent += int(diverged.sum())
         tick(CHUNK)
     target.evaluations += evaluations
-    return _posterior(target, np.concatenate(positions, axis=1), method), divergent
+    return from_chains(target, np.concatenate(positions, axis=1), method), divergent
 
 
-def _posterior(
-    target: Target, position: Float[np.ndarray, "chain draw dim"], method: str = "nuts"
+def from_chains(
+    target: Target, position: Float[np.ndarray, "chain draw dim"], method: str
 ) -> Posterior:
+    """A posterior of equal weights from chains.
+
+    Args:
+        target: The posterior density.
+        position: What the chains went through, as z.
+        method: What the posterior is said to be made by.
+    """
     chains, length, dimension = position.shape
     halves = position[:, : length // 2 * 2].reshape(chains * 2, length // 2, dimension)
     z = position.reshape(-1, dimension)

@@ -151,12 +151,11 @@ def _per_observation(
     simulator: Simulator,
     example: Array,
 ) -> Compressor:
-    sizes = tuple(folder.bins for folder in simulator.folders)
+    sizes = simulator.sizes
+    keys = jax.random.split(key, len(sizes))
     parts, first = [], 0
-    for folder, key_part in zip(
-        simulator.folders, jax.random.split(key, len(sizes)), strict=True
-    ):
-        end = first + folder.bins
+    for folder, size, key_part in zip(simulator.folders, sizes, keys, strict=True):
+        end = first + size
         own = _Slice(source, first, end)
         parts.append(make(key_part, folder, own, example[:, first:end]))
         first = end

@@ -298,10 +298,7 @@ def extended(prior: Prior, added: Mapping[str, Marginal]) -> Prior:
                 f"The model must not have a parameter {name!r} of its own, a name that "
                 "is given to what is added. Rename it."
             )
-    parameters: dict[str, Any] = dict(zip(prior.names, prior.marginals, strict=True))
-    parameters |= {name: float(value) for name, value in prior.fixed}
-    ties = {name: f"{float(factor)!r}*{other}" for name, factor, other in prior.ties}
-    return Prior(parameters | ties | dict(added))
+    return Prior(prior.parameters | dict(added))
 
 
 def _candidate(

@@ -1,7 +1,7 @@
 """Goodness of fit against simulated spectra, with or without the fit of each."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from jsbi.diagnose.goodness import Bands, bin_moments, deviance, equal_bands
 from jsbi.diagnose.uniformity import holm
+from jsbi.estimate import expected_spectra
 from jsbi.posterior import Posterior
 from jsbi.simulate import Simulator, Target, fit_mode
 
@@ -166,7 +167,7 @@ def fitted_goodness(
         z = np.repeat(fit_each(simulator, counts[None], start)[0], simulations, 0)
     else:
         z = posterior.z[posterior.resampled_rows(key_rows, simulations)]
-    expected = expected_counts(simulator, z)
+    expected = expected_spectra(target, z).astype(np.float64)
     finite = np.isfinite(expected)
     drawn = generator.poisson(np.where(finite, expected, 0.0)).astype(np.float64)
     every = np.concatenate([counts[None], drawn])
@@ -181,7 +182,7 @@ def fitted_goodness(
         )
     failed = len(every) - len(known)
     _check(simulations, false_alarm, failed)
-    sizes, best = sizes_of(simulator), model[0]
+    sizes, best = simulator.sizes, model[0]
     bands = equal_bands(best, sizes) if bands is None else bands
     values = fit_statistics(every[known], model[known], sizes, bands, best)
     return _goodness(generator, values, True, failed, false_alarm)
@@ -196,23 +197,6 @@ def _check(simulations: int, false_alarm: float, lost: int = 0) -> None:
             f"`simulations` must be at least {least}, so that each of {len(SIDES)} "
             f"statistics can be surprising at {false_alarm:g}; got {simulations}{left}."
         )
-
-
-def sizes_of(simulator: Simulator) -> tuple[int, ...]:
-    """Number of fit bins of each observation."""
-    return tuple(folder.bins for folder in simulator.folders)
-
-
-def expected_counts(
-    simulator: Simulator, z: Float[np.ndarray, "spectrum dim"]
-) -> Float[np.ndarray, "spectrum bin"]:
-    """Model counts at many places; nan where the model has no value.
-
-    Args:
-        simulator: The model.
-        z: Coordinates.
-    """
-    return _in_parts(_expected, simulator, z)
 
 
 def fit_each(
@@ -233,7 +217,7 @@ def fit_each(
     model, z = np.full(counts.shape, np.nan), np.array(start, np.float64)
     rows = np.arange(len(z))
     for _ in range(ROUNDS):
-        found = _in_parts(_fit, simulator, np.concatenate([counts[rows], z[rows]], 1))
+        found = _fit_in_parts(simulator, np.concatenate([counts[rows], z[rows]], 1))
         model[rows], z[rows] = found[:, :number], found[:, number:-1]
         # The slowest go on together, so that few wait for them.
         rows = rows[found[:, -1] >= PASSES]
@@ -242,29 +226,20 @@ def fit_each(
     return z, model
 
 
-def _in_parts(
-    function: Callable[[Simulator, Array], Array],
-    simulator: Simulator,
-    rows: np.ndarray,
-) -> np.ndarray:
-    """Apply a compiled function to rows, always to as many, in float64."""
+def _fit_in_parts(simulator: Simulator, rows: np.ndarray) -> np.ndarray:
+    """Fit rows of counts and start, always as many side by side, in float64."""
     parts = []
     for first in range(0, len(rows), FITS):
         part = rows[first : first + FITS]
         # Repeats of a row end no later than the row itself.
         padded = jnp.asarray(np.resize(part, (FITS, rows.shape[1])), float)
-        parts.append(np.asarray(function(simulator, padded), np.float64)[: len(part)])
+        parts.append(np.asarray(_fit(simulator, padded), np.float64)[: len(part)])
     return np.concatenate(parts)
 
 
 @eqx.filter_jit
-def _expected(simulator: Simulator, z: Array) -> Array:
-    return jax.vmap(simulator.expected_counts)(z)
-
-
-@eqx.filter_jit
 def _fit(simulator: Simulator, rows: Array) -> Array:
-    number = sum(sizes_of(simulator))
+    number = sum(simulator.sizes)
 
     def fit(row):
         counts, start = row[:number], row[number:]

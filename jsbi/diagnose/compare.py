@@ -16,11 +16,7 @@ def compare(
     Raises:
         ValueError: If the parameters differ.
     """
-    if posterior.names != reference.names:
-        raise ValueError(
-            f"Only posteriors of the same parameters can be compared; got "
-            f"{', '.join(posterior.names)} and {', '.join(reference.names)}."
-        )
+    check_same_parameters(posterior, reference)
     width = max(map(len, (*posterior.names, "parameter")))
     titles = (posterior.method, reference.method, "shift / sd", "sd ratio")
     lines = [
@@ -43,3 +39,16 @@ def compare(
             line += f"{truth[name]:>11.4g}{(mean - truth[name]) / sd:>10.2f}"
         lines.append(line)
     return "\n".join(lines)
+
+
+def check_same_parameters(posterior: Posterior, reference: Posterior) -> None:
+    """Check that two posteriors can be compared.
+
+    Raises:
+        ValueError: If the parameters differ.
+    """
+    if posterior.names != reference.names:
+        raise ValueError(
+            f"Only posteriors of the same parameters can be compared; got "
+            f"{', '.join(posterior.names)} and {', '.join(reference.names)}."
+        )

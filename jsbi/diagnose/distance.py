@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jsbi.descent import descend
+from jsbi.diagnose.compare import check_same_parameters
 from jsbi.posterior import Posterior
 from jsbi.simulate import in_batches
 from jsbi.weights import effective_draws
@@ -105,11 +106,7 @@ def distances(
         Jensen-Shannon divergence; Lopez-Paz & Oquab (2017), arXiv 1610.06545, for the
         classifier.
     """
-    if posterior.names != reference.names:
-        raise ValueError(
-            f"Only posteriors of the same parameters can be compared; got "
-            f"{', '.join(posterior.names)} and {', '.join(reference.names)}."
-        )
+    check_same_parameters(posterior, reference)
     key_limit, key_class = jax.random.split(key)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key_limit)))
     both = posterior, reference

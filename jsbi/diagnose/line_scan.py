@@ -31,6 +31,7 @@ class LineScan:
         emission: Whether it adds photons.
         energies: Where it was tried [keV], half of the resolution apart.
         edges: Of the range of energies that each stands for [keV].
+        sigmas: Width of an unresolved line there [keV].
         log_ratio: ln of likelihood with the line, averaged over the prior of its
             strength, over likelihood without, at different draws of the base
             posterior, times the weight of the draw; the mean weight is 1.
@@ -40,6 +41,7 @@ class LineScan:
     emission: bool
     energies: Float[np.ndarray, " energy"]
     edges: Float[np.ndarray, " edge"]
+    sigmas: Float[np.ndarray, " energy"]
     log_ratio: Float[np.ndarray, "draw energy"]
     strength: Float[np.ndarray, " energy"]
 
@@ -130,6 +132,7 @@ def scan_lines(
         emission=emission,
         energies=energies,
         edges=edges,
+        sigmas=sigmas,
         log_ratio=np.logaddexp.reduce(log_ratio, axis=2) - math.log(STRENGTHS),
         strength=np.exp(weight @ np.log(strengths)),
     )

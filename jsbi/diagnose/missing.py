@@ -20,7 +20,7 @@ from jsbi.diagnose.additions import (
     with_line,
     with_own,
 )
-from jsbi.diagnose.line_scan import LineScan, scan_energies, scan_lines
+from jsbi.diagnose.line_scan import LineScan, scan_lines
 from jsbi.model import suggest
 from jsbi.posterior import Posterior
 from jsbi.progress import Progress
@@ -298,15 +298,15 @@ class _Search:
                 emission=emission,
             )
             tick(1)
-        energies, _, sigmas = scan_energies(simulator)
-        anywhere = with_line(simulator, energies, sigmas, emission=emission)
+        place = simulator, scan.energies, scan.sigmas
+        anywhere = with_line(*place, emission=emission)
         log_bayes, error = scan.total()
         if log_bayes < FAINT and error < SURE:
             faint = Addition(anywhere.name, log_bayes, error, {}, None, anywhere.prior)
             return faint, scan
         edges = scan.edges[scan.window.start : scan.window.stop + 1]
         within = float(edges[0]), float(edges[-1])
-        near = with_line(simulator, energies, sigmas, emission=emission, within=within)
+        near = with_line(*place, emission=emission, within=within)
         fitted = self.fit(key_fit, near)
         log_bayes, error = _anywhere(scan, fitted)
         return dataclasses.replace(

@@ -20,7 +20,7 @@ from jsbi.diagnose.goodness import deviance
 from jsbi.diagnose.rank_test import Misspecification as Misspecification
 from jsbi.diagnose.rank_test import RankTest as RankTest
 from jsbi.diagnose.rank_test import combine as combine
-from jsbi.estimate import PosteriorEstimator
+from jsbi.estimate import PosteriorEstimator, expected_spectra
 from jsbi.posterior import Posterior
 from jsbi.simulate import Source, Target
 
@@ -43,7 +43,7 @@ def posterior_spectra(
     key_rows, key_noise = jax.random.split(key)
     z = posterior.z[posterior.resampled_rows(key_rows, number)]
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key_noise)))
-    expected = np.stack([target.expected_counts(row) for row in z])
+    expected = expected_spectra(target, z).astype(np.float64)
     return z, generator.poisson(expected).astype(np.float64)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jsbi.descent import descend
-from jsbi.simulate import Simulator, prior_from
+from jsbi.diagnose.additions import extended
+from jsbi.simulate import Normal, Simulator
 
 LEAST = 2 * 0.375**0.5  # the stabilised value of no counts
 PREFIX = "background.component_"  # of the names of parameters
@@ -216,7 +217,7 @@ def with_background(
     Raises:
         ValueError: If the background is of other fit bins.
     """
-    bins = sum(folder.bins for folder in simulator.folders)
+    bins = sum(simulator.sizes)
     if len(backgrounds.mean) != bins:
         raise ValueError(
             f"The background must have the {bins} fit bins of the simulator; got "
@@ -224,8 +225,7 @@ def with_background(
         )
     number = backgrounds.root.shape[1]
     names = [f"{PREFIX}{place + 1}" for place in range(number)]
-    components = {name: {"normal": [0.0, 1.0]} for name in names}
-    prior = prior_from(simulator.prior.table() | components)
+    prior = extended(simulator.prior, {name: Normal(0.0, 1.0) for name in names})
     return ScoredSimulator(
         prior, simulator.model, simulator.folders, backgrounds, score
     )

@@ -11,7 +11,7 @@ from scipy.special import gammaincc, gammaln
 from scipy.stats import kstest
 
 from jsbi.data import Observation
-from jsbi.diagnose.bootstrap import count_runs, expected_counts, longest_run, sizes_of
+from jsbi.diagnose.bootstrap import count_runs, longest_run
 from jsbi.diagnose.goodness import (
     BandFit,
     Bands,
@@ -19,6 +19,7 @@ from jsbi.diagnose.goodness import (
     equal_bands,
     fit_bands,
 )
+from jsbi.estimate import expected_spectra
 from jsbi.posterior import Posterior
 from jsbi.simulate import Target
 
@@ -134,7 +135,7 @@ def predictive_checks(
     rows = posterior.resampled_rows(key_rows, draws)
     # One by one: this function has been compiled by the report.
     expected = np.stack([target.expected_counts(z) for z in posterior.z[rows]])
-    sizes = sizes_of(target.simulator)
+    sizes = target.simulator.sizes
     groups = _bands(bands, best, sizes, observations)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key_uniform)))
     below = mixture_below(generator, counts, expected)
@@ -317,7 +318,7 @@ def prior_predictive(
     key_z, key_counts = jax.random.split(key)
     shape = simulations, target.dimension
     z = np.asarray(jax.random.normal(key_z, shape), np.float64)
-    expected = expected_counts(target.simulator, z)
+    expected = expected_spectra(target, z).astype(np.float64)
     known = np.isfinite(expected).all(1)
     if not known.any():
         raise ValueError(
@@ -325,7 +326,7 @@ def prior_predictive(
             f"{simulations} draws."
         )
     expected = expected[known]
-    groups = _bands(bands, expected.mean(0), sizes_of(target.simulator), observations)
+    groups = _bands(bands, expected.mean(0), target.simulator.sizes, observations)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key_counts)))
     drawn = generator.poisson(expected).astype(float)
     counts = np.asarray(target.counts, np.float64)

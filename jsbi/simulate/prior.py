@@ -271,10 +271,21 @@ class Prior(eqx.Module):
             ends[name] = low, high
         return ends
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the prior was made of: `Prior(prior.parameters)` is the same."""
+        free = dict(zip(self.names, self.marginals, strict=True))
+        fixed = {name: float(value) for name, value in self.fixed}
+        return (
+            free
+            | fixed
+            | {name: f"{float(factor)!r}*{other}" for name, factor, other in self.ties}
+        )
+
     def table(self) -> dict[str, Any]:
         """Plain values that describe the prior; `prior_from` reads them."""
         kinds = {kind: (name, fields) for name, (kind, fields) in MARGINALS.items()}
-        table: dict[str, Any] = {}
+        table = self.parameters
         for name, marginal in zip(self.names, self.marginals, strict=True):
             if type(marginal) not in kinds:
                 raise ValueError(
@@ -283,10 +294,7 @@ class Prior(eqx.Module):
                 )
             kind, fields = kinds[type(marginal)]
             table[name] = {kind: [float(getattr(marginal, each)) for each in fields]}
-        table |= {name: float(value) for name, value in self.fixed}
-        return table | {
-            name: f"{float(factor)!r}*{other}" for name, factor, other in self.ties
-        }
+        return table
 
     def free(self, z: Float[Array, " dim"]) -> Float[Array, " dim"]:
         """The free parameters at `z`, in the order of `names`."""

@@ -30,6 +30,11 @@ class Simulator(eqx.Module):
     model: Callable[..., Any]
     folders: tuple[Folder, ...]
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of fit bins of each observation."""
+        return tuple(folder.bins for folder in self.folders)
+
     def expected_counts(self, z: Float[Array, " dim"]) -> Float[Array, " channel"]:
         """Model counts in all fit bins of all observations."""
         return self.fold(self.model(**self.prior(z)))

@@ -13,7 +13,7 @@ def scan(emission):
     between = np.sqrt(energies[1:] * energies[:-1])
     edges = np.concatenate([energies[:1], between, energies[-1:]])
     log_ratio = np.random.default_rng(int(emission)).normal(size=(64, 30))
-    return LineScan(emission, energies, edges, log_ratio, np.ones(30))
+    return LineScan(emission, energies, edges, 0.05 * energies, log_ratio, np.ones(30))
 
 
 @pytest.fixture
