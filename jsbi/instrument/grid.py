@@ -43,6 +43,14 @@ class EnergyGrid(eqx.Module):
         self.width = jnp.asarray(np.diff(edges))
         self.log_ratio = jnp.asarray(np.log(edges[1:] / edges[:-1]))
 
+    def shifted(self, redshift: Float[Array, ""]) -> "EnergyGrid":
+        """The same bins in the frame of a source, `1 + redshift` times the energy."""
+        return eqx.tree_at(
+            lambda grid: (grid.edges, grid.width),
+            self,
+            (self.edges * (1 + redshift), self.width * (1 + redshift)),
+        )
+
     @property
     def low(self) -> Float[Array, " bin"]:
         """Lower edges [keV]."""

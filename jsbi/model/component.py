@@ -1,4 +1,4 @@
-"""The algebra of spectral components: what may be added and what multiplied.
+"""The algebra of spectral components: what may be added, multiplied and convolved.
 
 A component is an `eqx.Module` whose array fields are its parameters, in XSPEC's order.
 Calling it with an `EnergyGrid` integrates it over every bin.
@@ -56,6 +56,11 @@ def parameter(
 def normalisation(unit: str) -> Any:
     """Declare the normalisation, the last parameter of every additive component."""
     return parameter("norm", 1.0, (0.0, 1e24), unit)
+
+
+def redshift() -> Any:
+    """Declare the redshift of a component that is given in the frame of its source."""
+    return parameter("Redshift", 0.0, (-0.999, 10.0))
 
 
 class Component(eqx.Module):
@@ -133,3 +138,48 @@ class Absorbed(SpectralModel):
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """Multiply the photons of each bin by the factor of that bin."""
         return self.factor(grid) * self.model(grid)
+
+
+class Convolution(eqx.Module):
+    """What makes another spectrum, or another factor, of all bins of one together.
+
+    It changes everything that follows it in a product. Bins outside of the grid are not
+    known to it: what it would bring in from there is missing.
+    """
+
+    changes_factor: ClassVar[bool] = False  # rather than photons
+
+    @abstractmethod
+    def __call__(
+        self, grid: EnergyGrid, spectrum: Float[Array, " bin"]
+    ) -> Float[Array, " bin"]:
+        """Change photons of the bins, or the factor that multiplies them."""
+
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, SpectralModel) and not self.changes_factor:
+            return Convolved(self, other)
+        if isinstance(other, Multiplicative) and self.changes_factor:
+            return ConvolvedFactor(self, other)
+        return NotImplemented
+
+
+class Convolved(SpectralModel):
+    """An additive model, convolved."""
+
+    convolution: Convolution
+    model: SpectralModel
+
+    def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
+        """Convolve the photons of the bins."""
+        return self.convolution(grid, self.model(grid))
+
+
+class ConvolvedFactor(Multiplicative):
+    """A factor, changed by a convolution that is meant for factors."""
+
+    convolution: Convolution
+    factor: Multiplicative
+
+    def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
+        """Change the factor of the bins."""
+        return self.convolution(grid, self.factor(grid))

@@ -9,7 +9,13 @@ import jax
 import numpy as np
 
 from jsbi.instrument import EnergyGrid
-from jsbi.model.component import Component, Multiplicative, Parameter, SpectralModel
+from jsbi.model.component import (
+    Component,
+    Convolution,
+    Multiplicative,
+    Parameter,
+    SpectralModel,
+)
 from jsbi.model.photoelectric import read_abundances
 from jsbi.model.registry import find_component, suggest
 
@@ -53,16 +59,21 @@ class _Parser:
         return tree
 
     def product(self) -> Tree:
-        tree = self.atom()
+        factors = [self.atom()]
         while True:
             token = self.peek()
             if token == "*":
                 self.position += 1
             elif token is None or not (token == "(" or token[0].isalpha()):
-                return tree
+                break
             elif token != "(" and self.tokens[self.position - 1][0] != ")":
                 self.fail(f"expected '*' or '+' before {token!r}")
-            tree = ("*", tree, self.atom())
+            factors.append(self.atom())
+        # From the right, since a convolution changes all that follows it.
+        tree = factors.pop()
+        while factors:
+            tree = ("*", factors.pop(), tree)
+        return tree
 
     def atom(self) -> Tree:
         token = self.peek()
@@ -107,23 +118,54 @@ class _Parser:
         )
 
 
-def _is_additive(tree: Tree, components: dict[str, type[Component]]) -> bool:
-    """Whether a tree gives photons; refuse what the algebra of kinds forbids."""
+def _kind(tree: Tree, components: dict[str, type[Component]]) -> type:
+    """What a tree makes; refuse what the algebra of kinds forbids."""
     if tree[0] == "component":
-        return issubclass(components[tree[1]], SpectralModel)
-    left, right = (_is_additive(branch, components) for branch in tree[1:])
-    if tree[0] == "*" and left and right:
+        component = components[tree[1]]
+        kinds = SpectralModel, Multiplicative, Convolution
+        return next(kind for kind in kinds if issubclass(component, kind))
+    sign, left, right = tree
+    kinds = _kind(left, components), _kind(right, components)
+    if sign == "+":
+        for branch, kind in zip((left, right), kinds, strict=True):
+            if kind is not SpectralModel:
+                raise ValueError(
+                    f"Only additive models can be added, but {_write(branch)} is a "
+                    f"{_WORDS[kind]}. Did you mean '*'?"
+                )
+        return SpectralModel
+    if kinds[1] is Convolution:
         raise ValueError(
-            f"Two additive models cannot be multiplied: ({_write(tree[1])}) * "
-            f"({_write(tree[2])}). Did you mean '+'?"
+            f"A convolution changes what follows it, but nothing follows "
+            f"{_write(right)}. Put it before what it is to change."
         )
-    if tree[0] == "+" and not (left and right):
-        factor = tree[2] if left else tree[1]
+    if kinds[0] is Convolution:
+        return _convolved(components[left[1]], left, right, kinds[1])
+    if kinds == (SpectralModel, SpectralModel):
         raise ValueError(
-            f"Only additive models can be added, but {_write(factor)} is a "
-            "multiplicative factor. Did you mean '*'?"
+            f"Two additive models cannot be multiplied: ({_write(left)}) * "
+            f"({_write(right)}). Did you mean '+'?"
         )
-    return left or right
+    return SpectralModel if SpectralModel in kinds else Multiplicative
+
+
+_WORDS = {Multiplicative: "multiplicative factor", Convolution: "convolution"}
+
+
+def _convolved(component: type, left: Tree, right: Tree, kind: type) -> type:
+    """What a convolution makes of what follows it."""
+    if component.changes_factor and kind is SpectralModel:
+        raise ValueError(
+            f"{_write(left)} changes a factor, but what follows gives photons: "
+            f"{_write(right)}. Put it and the factor in parentheses, such as "
+            f"({_write(left)}*phabs)*powerlaw."
+        )
+    if not component.changes_factor and kind is Multiplicative:
+        raise ValueError(
+            f"{_write(left)} changes photons, but what follows is a factor: "
+            f"{_write(right)}."
+        )
+    return kind
 
 
 def _write(tree: Tree) -> str:
@@ -156,7 +198,13 @@ class ExpressionModel(eqx.Module):
         self.expression, self.abundances = expression, abundances
         self._tree = parser.parse()
         self._components = tuple(parser.components.items())
-        self.additive = _is_additive(self._tree, parser.components)
+        kind = _kind(self._tree, parser.components)
+        if kind is Convolution:
+            raise ValueError(
+                f"A convolution changes what follows it, but {expression!r} is all "
+                "there is."
+            )
+        self.additive = kind is SpectralModel
         read_abundances(abundances)  # refuses an unknown table
 
     @property

@@ -2,17 +2,13 @@
 
 import difflib
 
-from jsbi.model.absorption import Phabs, TBabs
-from jsbi.model.additive import (
-    BlackBody,
-    BlackBodyRad,
-    CutoffPowerLaw,
-    DiskBlackBody,
-    Gaussian,
-    PowerLaw,
-)
+from jsbi.model.additive.black_bodies import BlackBody, BlackBodyRad
+from jsbi.model.additive.disks import DiskBlackBody
+from jsbi.model.additive.lines import Gaussian
+from jsbi.model.additive.power_laws import CutoffPowerLaw, PowerLaw
 from jsbi.model.component import Component
-from jsbi.model.multiplicative import Constant
+from jsbi.model.multiplicative.absorption import Phabs, TBabs
+from jsbi.model.multiplicative.simple import Constant
 
 COMPONENTS: tuple[type[Component], ...] = (
     BlackBody,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jsbi.instrument import EnergyGrid
-from jsbi.model.absorption import Phabs, TBabs, mean_cross_section
 from jsbi.model.absorption_table import RESONANCES
+from jsbi.model.multiplicative.absorption import Phabs, TBabs, mean_cross_section
 from jsbi.model.photoelectric import TOTALS, fit_starts, read_abundances
 
 ABSORBERS = {"TBabs": TBabs, "phabs": Phabs}

@@ -1,0 +1,1 @@
+"""Additive components: sources of photons, integrated over each energy bin."""

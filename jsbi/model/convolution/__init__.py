@@ -1,0 +1,1 @@
+"""Convolution components: what changes the spectrum of all bins together."""

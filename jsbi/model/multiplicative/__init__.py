@@ -1,0 +1,1 @@
+"""Multiplicative components: factors of the photons of each energy bin."""
