@@ -5,6 +5,7 @@ steps, and draws until 10,000 draws are effective. Seconds are wall-clock on a s
 machine: compare rows, not machines.
 """
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,9 +21,9 @@ from paramax import non_trainable
 
 from benchmarks.measure import save
 from jsbi.api import make_target
-from jsbi.correct import draw_from_flow, propose
+from jsbi.correct import draw_from_flow
 from jsbi.demo import make_example
-from jsbi.estimate import make_estimator, restrict_prior, train
+from jsbi.estimate import FromRegion, make_estimator, restrict_prior, stack, train
 from jsbi.promotion import lenient_promotion
 from jsbi.simulate import Target
 from jsbi.weights import effective_draws, pareto_k
@@ -48,8 +49,8 @@ FLOWS: dict[str, Callable] = {
 def run(name: str, layers: int, seed: int, target: Target) -> dict:
     """Train one architecture and draw from it."""
     keys = jax.random.split(jax.random.key(seed), 5)
-    region = restrict_prior(keys[0], target)
-    estimator = make_estimator(keys[1], target.simulator, region)
+    source = FromRegion(target.simulator, restrict_prior(keys[0], target))
+    estimator = make_estimator(keys[1], source, target.simulator)
     dimension = target.dimension
     with lenient_promotion():
         flow = FLOWS[name](
@@ -57,28 +58,29 @@ def run(name: str, layers: int, seed: int, target: Target) -> dict:
             base_dist=non_trainable(
                 StudentT(10.0, jnp.zeros(dimension), jnp.ones(dimension))
             ),
-            cond_dim=estimator.compressor.network.out_size,
+            cond_dim=math.prod(estimator.flow.cond_shape or ()),
             flow_layers=layers,
             nn_width=48,
             nn_activation=jax.nn.silu,
         )
-    estimator = eqx.tree_at(lambda each: each.flow, estimator, flow)
+    estimator = eqx.tree_at(lambda each: each.flow, estimator, stack([flow]))
     marks = [time.perf_counter()]
     estimator, losses = train(
         keys[3],
         estimator,
-        target.simulator,
+        source,
         steps=STEPS,
         tick=lambda _: marks.append(time.perf_counter()),
     )
     start = time.perf_counter()
-    proposal = propose(estimator, target.counts)
+    proposal = estimator.at(target.counts)
     key, draws = keys[4], None
     while draws is None or (
         effective_draws(draws.log_ratio) < ENOUGH and len(draws.z) < MOST
     ):
         key, key_draw = jax.random.split(key)
-        draws = draw_from_flow(key_draw, target, proposal, draws)
+        more = draw_from_flow(key_draw, target, proposal)
+        draws = more if draws is None else draws.joined(more)
     end = time.perf_counter()
     steady = (marks[-1] - marks[1]) / (len(marks) - 2) * (len(marks) - 1)
     effective = effective_draws(draws.log_ratio)

@@ -8,7 +8,12 @@ from jsbi.check import check as check
 from jsbi.correct import Training as Training
 from jsbi.data import Observation as Observation
 from jsbi.data import Response as Response
+from jsbi.data import TableParameter as TableParameter
 from jsbi.data import read_observation as read_observation
+from jsbi.data import read_table_model as read_table_model
+from jsbi.data import write_table_model as write_table_model
+from jsbi.fluxes import Flux as Flux
+from jsbi.fluxes import flux as flux
 from jsbi.model import BlackBody as BlackBody
 from jsbi.model import BlackBodyRad as BlackBodyRad
 from jsbi.model import Constant as Constant
@@ -20,6 +25,7 @@ from jsbi.model import PowerLaw as PowerLaw
 from jsbi.model import TBabs as TBabs
 from jsbi.model import evaluate as evaluate
 from jsbi.model import spectral_model as spectral_model
+from jsbi.model.host import HostModel as HostModel
 from jsbi.posterior import Posterior as Posterior
 from jsbi.simulate import LogNormal as LogNormal
 from jsbi.simulate import LogUniform as LogUniform

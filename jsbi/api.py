@@ -18,7 +18,7 @@ from jsbi.data import Observation
 from jsbi.diagnose import judge
 from jsbi.diagnose.predictive import predictive_checks
 from jsbi.instrument import Folder
-from jsbi.model import ExpressionModel, suggest
+from jsbi.model import ExpressionModel, SpectralModel, suggest
 from jsbi.posterior import Posterior, Report
 from jsbi.progress import Progress
 from jsbi.simulate import Prior, Simulator, Target
@@ -263,7 +263,8 @@ def check_parameters(model: Callable[..., Any], prior: Prior) -> None:
             limits of its parameter.
     """
     if isinstance(model, ExpressionModel):
-        known = needed = list(model.parameters)
+        known = list(model.parameters)
+        needed = [name for name, each in model.parameters.items() if not each.frozen]
         if not model.additive:
             raise ValueError(
                 f"A model needs at least one additive component; {model.expression!r} "
@@ -328,6 +329,9 @@ def simulate(
         model: A function of named parameters that returns a spectral model.
         parameters: Their values.
 
+    Raises:
+        ValueError: If the model does not give photons.
+
     Returns: The observation with Poisson counts in every detector channel. The
         background is that of the model: none.
     """
@@ -337,6 +341,12 @@ def simulate(
         group=np.arange(len(observation.counts)),
     )
     folder = Folder(whole)
-    expected = np.asarray(folder(model(**parameters)(folder.grid)), np.float64)
+    spectrum = model(**parameters)
+    if not isinstance(spectrum, SpectralModel):
+        raise ValueError(
+            "Only photons can be folded into all channels, so the model must return a "
+            f"spectral model; got {type(spectrum).__name__}."
+        )
+    expected = np.asarray(folder(spectrum(folder.grid)), np.float64)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     return dataclasses.replace(observation, counts=generator.poisson(expected))

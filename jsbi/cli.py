@@ -21,7 +21,8 @@ from jsbi.data.spectrum import read_spectrum
 from jsbi.data.tables import file_named_in_header
 from jsbi.demo import make_example, write_example
 from jsbi.diagnose import compare
-from jsbi.model import COMPONENTS, SpectralModel
+from jsbi.model import COMPONENTS
+from jsbi.model.registry import kind_of
 from jsbi.network_file import KIND, describe_network
 from jsbi.output import (
     check_file,
@@ -146,7 +147,11 @@ def _fit(options: argparse.Namespace) -> int:
     (observation,) = config.read_observations()
     folder = check_folder(options.out or Path(options.config).stem + "-fit")
     print(observation)
-    print(f"model {config.model.expression}, abundances {config.model.abundances}")
+    model = config.model
+    print(
+        f"model {model.expression}, abundances {model.abundances}, cross sections "
+        f"{model.cross_sections}"
+    )
     if options.dry_run:
         # Folds the response, as a fit would; the rest has been checked.
         make_target((observation,), config.model, config.prior)
@@ -276,7 +281,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
 def _input_files(config: Config) -> list[Path]:
     """The configuration, and all files that it or a spectrum's header names."""
-    files = [config.path]
+    files = [config.path, *map(Path, config.model.files)]
     for each in config.observations:
         source = read_spectrum(each["spectrum"], row=each.get("row"))
         given = (each.get(key) for key in ("response", "arf", "background_file"))
@@ -391,10 +396,12 @@ def _describe_config(config: Config) -> str:
 
 def _models(_: argparse.Namespace) -> int:
     for component in sorted(COMPONENTS, key=lambda each: each.xspec_name.lower()):
-        kind = "additive" if issubclass(component, SpectralModel) else "multiplicative"
         summary = (component.__doc__ or "").strip().splitlines()[0]
-        print(f"{component.xspec_name} ({kind}): {summary}")
+        print(f"{component.xspec_name} ({kind_of(component)}): {summary}")
         for parameter in component.parameters().values():
             row = dataclasses.astuple(parameter)
-            print("    {:<10} default {:<8g} from {:g} to {:g}  {}".format(*row))
+            frozen = "  (frozen)" if parameter.frozen else ""
+            print(
+                "    {:<10} default {:<8g} from {:g} to {:g}  {}".format(*row) + frozen
+            )
     return 0

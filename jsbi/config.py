@@ -16,6 +16,7 @@ from jsbi.training import check_training
 _TOP = (
     "model",
     "abundances",
+    "cross_sections",
     "method",
     "seed",
     "draws",
@@ -51,7 +52,7 @@ class Config:
     """What one configuration file asks for.
 
     Attributes:
-        path: The file; the spectra's names are relative to its folder.
+        path: The file; names of spectra and table models are relative to its folder.
         model: The spectral model.
         prior: Priors, fixed values and ties.
         names: What the spectra are called; empty for the names of their files.
@@ -108,7 +109,8 @@ def parse_config(content: bytes, path: Path) -> Config:
 
     Args:
         content: TOML.
-        path: Where it stands or would stand; its spectra are relative to that folder.
+        path: Where it stands or would stand; names of spectra and table models are
+            relative to that folder.
 
     Raises:
         ValueError: As `read_config`.
@@ -131,6 +133,10 @@ def _config(path: Path, table: dict[str, Any]) -> Config:
     model = spectral_model(
         _typed(table["model"], str, "model"),
         abundances=_typed(table.get("abundances", "wilm"), str, "abundances"),
+        cross_sections=_typed(
+            table.get("cross_sections", "vern"), str, "cross_sections"
+        ),
+        folder=path.parent,
     )
     prior = prior_from(_typed(table["prior"], dict, "prior"))
     check_parameters(model, prior)

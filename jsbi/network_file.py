@@ -69,6 +69,8 @@ def write_network(
     header = {
         "model": model.expression if expression else None,
         "abundances": model.abundances if expression else None,
+        "cross_sections": model.cross_sections if expression else None,
+        "folder": model.folder if expression else None,
         "prior": simulator.prior.table(),
         "names": [each.name for each in templates],
         "exposure": exposure,
@@ -152,7 +154,12 @@ def _model(
             "is for networks of a model that is a function. Leave it out."
         )
     if expression is not None:
-        return spectral_model(expression, abundances=header["abundances"])
+        return spectral_model(
+            expression,
+            abundances=header["abundances"],
+            cross_sections=header.get("cross_sections") or "vern",
+            folder=header.get("folder") or "",
+        )
     if given is None:
         raise ValueError(
             "The network was trained for a model that is a function; give it to `load` "
@@ -299,7 +306,12 @@ def describe_network(path: str | os.PathLike) -> str:
         (bins,) = arrays["conditions.background"][1]
         lines = [
             f"{path}: network for {header['model'] or 'a function of parameters'}"
-            + (f", abundances {header['abundances']}" if header["model"] else ""),
+            + (
+                f", abundances {header['abundances']}, cross sections "
+                f"{header.get('cross_sections') or 'vern'}"
+                if header["model"]
+                else ""
+            ),
             f"  trained for {', '.join(header['names'])}, {bins} bins, "
             f"{low:.6g} to {high:.6g} s",
             f"  compressor {record['compressor']}, members {record['members']}, "

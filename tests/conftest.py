@@ -12,6 +12,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests of one file in one process, those of each component in any."""
+    for item in items:
+        group = str(item.path)
+        if item.path.name == "test_components.py" and isinstance(item, pytest.Function):
+            parameters = getattr(item, "callspec", None)
+            group += f" {parameters.params.get('name')}" if parameters else ""
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Callable[[str], Path]:
     """Find a file among the real data sets; skip where they are absent.

@@ -168,7 +168,9 @@ def test_models_lists_components_with_units_and_defaults(capsys):
 def test_dry_run_checks_all_input_and_writes_nothing(folder, capsys):
     before = sorted(folder.iterdir())
     assert main(["fit", str(folder / "fit.toml"), "--dry-run"]) == 0
-    assert "nothing was run" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "abundances wilm, cross sections vern" in text
+    assert "nothing was run" in text
     assert sorted(folder.iterdir()) == before
 
 
@@ -183,6 +185,7 @@ BROKEN = {
     "parentheses": ("tbabs*powerlaw", "tbabs*(powerlaw", "unbalanced '('"),
     "two additive": ("tbabs*powerlaw", "bbody*powerlaw", "Did you mean '+'?"),
     "abundances": ("seed", 'abundances = "solar"\nseed', "solar"),
+    "cross sections": ("seed", 'cross_sections = "obcm"\nseed', "Known: vern, bcmc"),
     "low above high": ("[0.0, 4.0]", "[4.0, 0.0]", "low < high"),
     "log-uniform at 0": ("[1e-4, 1e-1]", "[0.0, 1e-1]", "low > 0"),
     "missing prior": (

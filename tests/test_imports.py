@@ -11,7 +11,7 @@ import jsbi
 
 LOWEST = ("posterior", "store", "weights", "progress", "promotion", "descent")
 ABOVE = ("data", "instrument", "model", "simulate", "compress", "estimate")
-ABOVE += ("baseline", "correct", "diagnose", "plot", "api")
+ABOVE += ("fluxes", "baseline", "correct", "diagnose", "plot", "api")
 ABOVE += ("network_file", "matching", "amortized", "training")
 ABOVE += ("procedure", "check", "config")
 ABOVE += ("output", "demo")

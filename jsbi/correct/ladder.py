@@ -43,6 +43,13 @@ LADDERS = {
     "nuts": ("nuts",),
     "nested": ("nested",),
 }
+# For models that the host evaluates, without gradients.
+GRADIENT_FREE = {
+    "auto": ("network",),
+    "sbi": ("network",),
+    "network": ("network",),
+    "nested": ("nested",),
+}
 SHAPELY = 20.0  # effective draws for each dimension that know a posterior's shape
 LEAST_LIVE = 400
 DRAWS_PER_LIVE = 5.0  # effective draws of nested sampling for each live point
@@ -82,7 +89,7 @@ def climb(
     )
     rungs: list[Rung] = []
     failures: list[str] = []
-    steps = LADDERS[method]
+    steps = _steps(method, target)
     for name, key_rung in zip(steps, jax.random.split(key, len(steps)), strict=True):
         if rungs and budget is not None and target.evaluations >= budget:
             break
@@ -101,6 +108,18 @@ def climb(
         record = rungs[-1].record | {"failures": failures}
         rungs[-1] = dataclasses.replace(rungs[-1], record=record)
     return rungs
+
+
+def _steps(method: str, target: Target) -> tuple[str, ...]:
+    """The rungs of a method that the model allows."""
+    if not target.simulator.on_host:
+        return LADDERS[method]
+    if method not in GRADIENT_FREE:
+        raise ValueError(
+            "A model that the host evaluates has no gradients, which the method "
+            f"{method!r} needs. Others are {', '.join(GRADIENT_FREE)}."
+        )
+    return GRADIENT_FREE[method]
 
 
 def _seed(rungs: list[Rung], dimension: int) -> Posterior | None:

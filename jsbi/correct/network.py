@@ -133,7 +133,7 @@ def train_proposal(
     """
     key_modes, key_source, key_make, key_train, key_members = jax.random.split(key, 5)
     modes = None
-    if seed is None:
+    if seed is None and not target.simulator.on_host:
         with progress.stage("network: best fits", "optimise", 1) as tick:
             modes = find_modes(key_modes, target)
             tick(1)
@@ -171,6 +171,11 @@ def train_proposal(
 def _train_rounds(
     key: Array, target: Target, training: Training, progress: Progress
 ) -> tuple[Any, dict[str, Any]]:
+    if target.simulator.on_host:
+        raise ValueError(
+            "The restriction 'rounds' simulates anew in every step, which a model that "
+            "the host evaluates is too slow for. Use 'region' or 'classifier'."
+        )
     with progress.stage("network: rounds", "train", 5 * training.steps) as tick:
         rounds = run_rounds(
             key,
@@ -199,18 +204,27 @@ def _source(
 ) -> tuple[Source, int]:
     """Where to simulate, and how many simulations that has made; 0 for none yet."""
     simulator = target.simulator
+    if training.restriction == "classifier":
+        key_part, key_pool = jax.random.split(key)
+        part = restrict_by_classifier(key_part, target, rule=LowestStatistic())
+        made = sum(each.simulations for each in part.rounds) + POOL
+        return _pool(target, part.sample(key_pool, POOL)), made
     if training.restriction == "prior":
-        return FromRegion(simulator, Region.whole(target.dimension)), 0
-    if training.restriction == "region":
-        if seed is not None:
-            return FromRegion(simulator, region_of(seed, target)), 0
+        region = Region.whole(target.dimension)
+    elif seed is not None:
+        region = region_of(seed, target)
+    else:
         region = restrict_prior(key, target)
-        return FromRegion(simulator, cover(region, modes) if modes else region), 0
-    key_part, key_pool = jax.random.split(key)
-    part = restrict_by_classifier(key_part, target, rule=LowestStatistic())
-    z = part.sample(key_pool, POOL)
-    made = sum(each.simulations for each in part.rounds) + POOL
-    return stored(z, expected_spectra(target, z)), made
+        region = cover(region, modes) if modes else region
+    if simulator.on_host:
+        z = jax.vmap(region.sample)(jax.random.split(jax.random.fold_in(key, 1), POOL))
+        return _pool(target, np.asarray(z)), POOL
+    return FromRegion(simulator, region), 0
+
+
+def _pool(target: Target, z: np.ndarray) -> Source:
+    """Simulations without noise that are made once and used again and again."""
+    return stored(z, expected_spectra(target, z))
 
 
 def cover(region: Region, modes: Modes) -> Region:

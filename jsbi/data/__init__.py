@@ -12,6 +12,11 @@ from jsbi.data.response import read_response as read_response
 from jsbi.data.synthetic import gaussian_response as gaussian_response
 from jsbi.data.synthetic import nicer_like as nicer_like
 from jsbi.data.synthetic import observation_from_counts as observation_from_counts
+from jsbi.data.table_model import TableModel as TableModel
+from jsbi.data.table_model import TableParameter as TableParameter
+from jsbi.data.table_model_read import read_table_model as read_table_model
+from jsbi.data.table_model_write import save_table_model as save_table_model
+from jsbi.data.table_model_write import write_table_model as write_table_model
 from jsbi.data.write import write_arf as write_arf
 from jsbi.data.write import write_response as write_response
 from jsbi.data.write import write_spectrum as write_spectrum

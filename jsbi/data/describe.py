@@ -4,6 +4,7 @@ import numpy as np
 
 from jsbi.data.response import find_area, find_matrix, read_response
 from jsbi.data.spectrum import find_spectrum, rows, spectrum_in_table
+from jsbi.data.table_model_read import read_table_model
 from jsbi.data.tables import PathLike, Table, read_tables
 
 
@@ -85,20 +86,35 @@ def _area(tables: list[Table]) -> list[str]:
 
 
 def _table_model(tables: list[Table]) -> list[str]:
-    by_name = {table.name: table for table in tables}
-    parameters, energies = by_name.get("PARAMETERS"), by_name.get("ENERGIES")
-    if parameters is None or energies is None:
-        raise ValueError(
-            f"{tables[0].path}: a table model must hold PARAMETERS and ENERGIES; it "
-            f"holds {', '.join(by_name)}. A damaged file?"
-        )
-    low, high = energies.numbers("ENERG_LO"), energies.numbers("ENERG_HI")
+    table = read_table_model(tables[0].path)
+    edges = table.energy_edges
+    points = " x ".join(str(len(each.values)) for each in table.parameters)
+    kind = "photons (atable)" if table.additive else "factors (mtable, or etable)"
+    if table.additive is None:
+        kind = "photons or factors, which ADDMODEL does not say"
     lines = [
-        f"table model, {len(low)} energy bins, {low.min():.4g}-{high.max():.4g} keV"
+        f"table model, {len(edges) - 1} energy bins, "
+        f"{edges[0]:.4g}-{edges[-1]:.4g} keV",
+        f"  {table.name or 'without a name'}, of {kind}, unit {table.unit or 'none'}",
+        f"  {points} spectra",
     ]
-    limits = parameters.numbers("MINIMUM"), parameters.numbers("MAXIMUM")
-    for name, least, most in zip(parameters.column("NAME"), *limits, strict=True):
-        lines.append(f"  {str(name).strip()}: {least:g} to {most:g}")
+    for each in table.parameters:
+        low, high = each.range
+        lines.append(
+            f"  {each.name}: {low:g} to {high:g}, {len(each.values)} values, "
+            f"{each.method}, initial {each.initial:g}"
+        )
+    for each in table.additional:
+        low, high = each.range
+        lines.append(f"  {each.name}: {low:g} to {high:g}, additional")
+    lines += ["  a redshift (z)"] * table.redshift
+    lines += ["  a factor on the energies (Escale)"] * table.energy_scale
+    limits = {"below": table.below, "above": table.above}
+    lines += [
+        f"  value {where} these energies {value:g}"
+        for where, value in limits.items()
+        if value is not None
+    ]
     return lines
 
 

@@ -181,6 +181,19 @@ def read_tables(path: PathLike, purpose: str = "file") -> list[Table]:
     return tables
 
 
+def read_primary(path: PathLike, purpose: str = "file") -> Table:
+    """The primary header of a FITS file, as a table without columns.
+
+    Args:
+        path: A file that `read_tables` has read.
+        purpose: What the file is for, for messages.
+    """
+    found = find_file(path, purpose)
+    packed = found.read_bytes()[:2] == b"\x1f\x8b"
+    with gzip.open(found) if packed else found.open("rb") as stream:
+        return Table(found, "PRIMARY", fits.Header.fromfile(stream), {}, {})
+
+
 def _content(path: Path) -> bytes:
     """All bytes of a file, unpacked; gzip's own check finds a truncated archive."""
     raw = path.read_bytes()

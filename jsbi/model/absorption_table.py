@@ -1,4 +1,4 @@
-"""Tables of total absorption cross sections, for interpolation on the device."""
+"""Tables of absorption cross sections, for interpolation on the device."""
 
 import functools
 import itertools
@@ -12,35 +12,61 @@ from jsbi.model.photoelectric import (
     HELIUM_RESONANCES,
     HIGHEST_ENERGY,
     LOWEST_ENERGY,
+    LOWEST_POLYNOMIAL_ENERGY,
+    PARTS,
     RYDBERG,
     TOTALS,
     Energies,
     Knots,
     fit_starts,
     near_edge,
+    polynomial_starts,
     read_abundances,
 )
 
+Values = Float[np.ndarray, "part knot"]
+# Where a part does not absorb; e^-69 cannot be told from 0 beside others.
+LEAST = 1e-30  # [1e-22 cm^2]
+
+
+def has_resonances(kind: str) -> bool:
+    """Whether a kind of absorber has the tabulated resonances at edges of metals."""
+    return "TB" in kind
+
+
+def _cross_sections(kind: str, abundances: str, energy: Energies) -> Values:
+    """Parts of a kind of absorber, or its total as the only one [1e-22 cm^2]."""
+    table = read_abundances(abundances)
+    if kind in PARTS:
+        return 1e22 * PARTS[kind](energy, table)
+    return 1e22 * TOTALS[kind](energy, table)[None]
+
 
 def _discontinuities(kind: str) -> list[float]:
-    """Energies [keV] where a total cross section jumps, and the ends of its range."""
-    jumps = set((1e-3 * fit_starts()).tolist())
-    if kind != "phabs":
+    """Energies [keV] where a cross section jumps, and the ends of its range."""
+    polynomials = "bcmc" in kind
+    starts = polynomial_starts() if polynomials else fit_starts()
+    jumps = set((1e-3 * starts).tolist())
+    if has_resonances(kind):
         ends = [near_edge(element)[0][[0, -1]] for element in ("O", "Ne", "Fe")]
         jumps |= {*np.concatenate(ends).tolist(), 0.795}
         jumps |= {0.0154, 0.018, 0.02458, 0.03, 0.085}
+    elif polynomials:
+        # Where helium begins, bends, and has its resonances.
+        jumps |= {0.02458, LOWEST_POLYNOMIAL_ENERGY, 0.0469, 0.0661}
     inside = [jump for jump in jumps if LOWEST_ENERGY < jump < HIGHEST_ENERGY]
     return sorted({LOWEST_ENERGY, *inside, HIGHEST_ENERGY})
 
 
 def _corners(kind: str) -> Knots:
     """Energies [keV] of narrow features that a coarse search could miss."""
-    if kind == "phabs":
+    if not has_resonances(kind) and "bcmc" not in kind:
         return np.empty(0)
     _, number, width = HELIUM_RESONANCES.T[:, :, None]
     offset = np.concatenate([-np.geomspace(0.1, 100, 7), np.geomspace(0.1, 100, 7)])
     resonance = 1e-3 * RYDBERG * (HELIUM_LIMIT - 1 / number**2 + width * offset)
-    edges = [near_edge(element)[0][1:-1] for element in ("O", "Ne", "Fe")]
+    elements = ("O", "Ne", "Fe") if has_resonances(kind) else ()
+    edges = [near_edge(element)[0][1:-1] for element in elements]
     return np.concatenate([resonance.ravel(), *edges])
 
 
@@ -57,9 +83,9 @@ def _refine(
     while low.size:
         width = high - low
         probes = low + np.linspace(0, 1, 5)[:, None] * width
-        values = log_sigma(probes.ravel()).reshape(probes.shape)
-        lines = np.linspace(values[0], values[-1], 5)
-        error = abs(values - lines).max(axis=0)
+        values = log_sigma(probes.ravel()).reshape(-1, *probes.shape)
+        lines = np.linspace(values[:, 0], values[:, -1], 5, axis=1)
+        error = abs(values - lines).max(axis=(0, 1))
         parts = np.minimum(np.sqrt(error / tolerance), width / 2e-6)
         parts = np.where(parts > 1, np.ceil(parts.clip(1, 8)), 1).astype(int)
         done.append(low[parts == 1])
@@ -72,8 +98,11 @@ def _refine(
 
 
 def _between_jumps(
-    total: Callable, low: float, high: float, corners: Float[np.ndarray, " corner"]
-) -> tuple[Knots, Knots]:
+    sigma: Callable[[Energies], Values],
+    low: float,
+    high: float,
+    corners: Float[np.ndarray, " corner"],
+) -> tuple[Knots, Values]:
     """Knots and values of ln(cross section / 1e-22 cm^2) where it is continuous.
 
     Knots are moved along their lines to the next float32 number below, and the last one
@@ -81,10 +110,10 @@ def _between_jumps(
     """
     start, end = np.log(low), np.log(high)
 
-    def log_sigma(log_energy: Energies) -> Energies:
+    def log_sigma(log_energy: Energies) -> Values:
         # Strictly inside, since a jump belongs to the piece above it.
         inside = np.clip(np.exp(log_energy), low * (1 + 1e-13), high * (1 - 1e-13))
-        return np.log(1e22 * total(inside))
+        return np.log(np.maximum(sigma(inside), LEAST))
 
     inner = np.log(corners[(corners > low) & (corners < high)])
     coarse = np.linspace(start, end, 2 + int(20 * (end - start)))
@@ -96,34 +125,45 @@ def _between_jumps(
     moved = np.where(moved > x, np.nextafter(moved, np.float32(-np.inf)), moved)
     moved[-1] = np.nextafter(moved[-1], np.float32(-np.inf))
     slope = np.diff(y) / np.diff(x)
-    y += (moved - x) * np.append(slope, slope[-1])
+    y += (moved - x) * np.concatenate([slope, slope[:, -1:]], axis=1)
     return moved.astype(float), y
 
 
 @functools.lru_cache
-def absorption_table(kind: str, abundances: str) -> tuple[Knots, Knots]:
-    """Knots for linear interpolation of ln(cross section) in ln(energy).
+def parts_table(kind: str, abundances: str) -> tuple[Knots, Values]:
+    """Knots for linear interpolation of ln(cross section) in ln(energy), per part.
 
-    Knots lie where the function bends, and in pairs one float32 step apart where it
-    jumps; they are float32 numbers and increase strictly. Interpolation agrees with the
-    exact total to 1e-6, between the samples of resonances to 1e-4.
+    Knots lie where the functions bend, and in pairs one float32 step apart where they
+    jump; they are float32 numbers and increase strictly. Interpolation agrees with the
+    exact cross section of each part to 1e-6, between the samples of resonances to 1e-4.
 
     Args:
-        kind: A key of `TOTALS`.
+        kind: A key of `PARTS`, or of `TOTALS`, which are tables of one part.
         abundances: Name of the abundance table.
 
     Returns: ln(energy / keV) and ln(cross section per hydrogen atom / 1e-22 cm^2),
         read-only. The knots span `LOWEST_ENERGY` to `HIGHEST_ENERGY`; there is no
         absorption outside.
     """
-    table = read_abundances(abundances)
     jumps, corners = _discontinuities(kind), _corners(kind)
+    sigma = functools.partial(_cross_sections, kind, abundances)
     pieces = [
-        _between_jumps(lambda energy: TOTALS[kind](energy, table), *ends, corners)
-        for ends in itertools.pairwise(jumps)
+        _between_jumps(sigma, *ends, corners) for ends in itertools.pairwise(jumps)
     ]
-    log_energy, log_sigma = (np.concatenate(part) for part in zip(*pieces, strict=True))
+    log_energy = np.concatenate([knots for knots, _ in pieces])
+    log_sigma = np.concatenate([values for _, values in pieces], axis=1)
     log_energy.flags.writeable = log_sigma.flags.writeable = False
+    return log_energy, log_sigma
+
+
+def absorption_table(kind: str, abundances: str) -> tuple[Knots, Knots]:
+    """As `parts_table`, of the total of a kind of absorber.
+
+    Args:
+        kind: A key of `TOTALS`.
+        abundances: Name of the abundance table.
+    """
+    log_energy, (log_sigma,) = parts_table(kind, abundances)
     return log_energy, log_sigma
 
 
@@ -134,28 +174,32 @@ RESONANCES = {"O": (0.485, 0.6), "Fe": (0.695, 0.8), "Ne": (0.86, 0.875)}
 @functools.lru_cache
 def resonance_integral(
     kind: str, abundances: str, element: str
-) -> tuple[Energies, Energies]:
-    """The cross section integrated over energy across one range of `RESONANCES`.
+) -> tuple[Energies, Float[np.ndarray, "part energy"]]:
+    """Cross sections integrated over energy across one range of `RESONANCES`.
 
     Args:
-        kind: A key of `TOTALS`.
+        kind: A key of `PARTS` or `TOTALS`.
         abundances: Name of the abundance table.
         element: A key of `RESONANCES`.
 
-    Returns: Energies [keV], spaced to resolve the resonances, and the integral up to
-        each from the lower end of the range [1e-22 cm^2 keV], read-only.
+    Returns: Energies [keV], float32 numbers that resolve the resonances, and per part
+        the integral up to each from the lower end of the range [1e-22 cm^2 keV],
+        read-only.
     """
     low, high = RESONANCES[element]
-    knots = np.exp(absorption_table(kind, abundances)[0])
+    knots = np.exp(parts_table(kind, abundances)[0])
     inner = knots[(knots > low) & (knots < high)]
-    energy = np.unique(np.concatenate([np.arange(low, high, 1e-4), inner, [high]]))
-    parts = 8
+    energy = np.concatenate([np.arange(low, high, 1e-4), inner, [high]])
+    energy = np.unique(energy.astype(np.float32)).astype(float)
+    pieces = 8
     fine = np.interp(
-        np.arange((len(energy) - 1) * parts + 1) / parts, np.arange(len(energy)), energy
+        np.arange((len(energy) - 1) * pieces + 1) / pieces,
+        np.arange(len(energy)),
+        energy,
     )
     middle = 0.5 * (fine[1:] + fine[:-1])
-    sigma = 1e22 * TOTALS[kind](middle, read_abundances(abundances))
-    steps = (sigma * np.diff(fine)).reshape(-1, parts).sum(1)
-    integral = np.concatenate([[0.0], np.cumsum(steps)])
+    sigma = _cross_sections(kind, abundances, middle)
+    steps = (sigma * np.diff(fine)).reshape(len(sigma), -1, pieces).sum(2)
+    integral = np.pad(np.cumsum(steps, axis=1), ((0, 0), (1, 0)))
     energy.flags.writeable = integral.flags.writeable = False
     return energy, integral

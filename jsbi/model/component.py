@@ -19,13 +19,18 @@ Scalar = Float[Array, ""]
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """What XSPEC says about a parameter: its name, default, hard limits and unit."""
+    """What XSPEC says about a parameter: its name, default, hard limits and unit.
+
+    One that is frozen keeps its default in a fit unless it is given another value, or a
+    prior; others must be given either.
+    """
 
     name: str
     default: float
     low: float
     high: float
     unit: str
+    frozen: bool = False
 
 
 def _as_scalar(value: Any) -> Array:
@@ -36,7 +41,12 @@ def _as_scalar(value: Any) -> Array:
 
 
 def parameter(
-    name: str, default: float, limits: tuple[float, float], unit: str = ""
+    name: str,
+    default: float,
+    limits: tuple[float, float],
+    unit: str = "",
+    *,
+    frozen: bool = False,
 ) -> Any:
     """Declare a field as a model parameter.
 
@@ -45,11 +55,12 @@ def parameter(
         default: XSPEC's default value, also the default of the constructor.
         limits: XSPEC's hard limits.
         unit: Unit, empty where dimensionless.
+        frozen: Whether XSPEC keeps it at its default unless told otherwise.
     """
     return eqx.field(
         default=default,
         converter=_as_scalar,
-        metadata={"parameter": Parameter(name, default, *limits, unit)},
+        metadata={"parameter": Parameter(name, default, *limits, unit, frozen)},
     )
 
 
@@ -60,7 +71,7 @@ def normalisation(unit: str) -> Any:
 
 def redshift() -> Any:
     """Declare the redshift of a component that is given in the frame of its source."""
-    return parameter("Redshift", 0.0, (-0.999, 10.0))
+    return parameter("Redshift", 0.0, (-0.999, 10.0), frozen=True)
 
 
 class Component(eqx.Module):
@@ -96,6 +107,8 @@ class SpectralModel(eqx.Module):
 
 class Multiplicative(eqx.Module):
     """A factor per bin, such as the transmission of an absorber."""
+
+    absorbs: ClassVar[bool] = False  # interstellar or other matter
 
     @abstractmethod
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
@@ -148,6 +161,7 @@ class Convolution(eqx.Module):
     """
 
     changes_factor: ClassVar[bool] = False  # rather than photons
+    linear: ClassVar[bool] = True  # whether it may change the terms of a sum one by one
 
     @abstractmethod
     def __call__(

@@ -1,7 +1,9 @@
 """XSPEC-like expressions, parsed into models and never evaluated as code."""
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import equinox as eqx
@@ -16,25 +18,27 @@ from jsbi.model.component import (
     Parameter,
     SpectralModel,
 )
-from jsbi.model.photoelectric import read_abundances
+from jsbi.model.photoelectric import check_cross_sections, read_abundances
 from jsbi.model.registry import find_component, suggest
+from jsbi.model.tables import USES, Table, load_table
 
 Tree = tuple  # ("+", left, right), ("*", left, right) or ("component", label)
 
 MOST_TOKENS = 500  # far above any model, far below what recursion can take
-_TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[-+*/()^]|\S)")
+_TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[-+*/()^]|\{[^{}]*\}|\S)")
 
 
 class _Parser:
     """Recursive descent over sum := product {+ product}, product := atom {[*] atom}."""
 
-    def __init__(self, expression: str):
-        self.expression = expression
+    def __init__(self, expression: str, folder: Path):
+        self.expression, self.folder = expression, folder
         self.tokens = [
             (match.group(1), match.start(1)) for match in _TOKEN.finditer(expression)
         ]
         self.position = 0
-        self.components: dict[str, type[Component]] = {}
+        self.components: dict[str, type[Component] | Table] = {}
+        self.files: list[Path] = []
 
     def parse(self) -> Tree:
         if len(self.tokens) > MOST_TOKENS:
@@ -91,12 +95,25 @@ class _Parser:
         if token is None or not token[0].isalpha():
             self.fail("expected a component or '('")
         self.position += 1
-        return ("component", self.declare(token))
+        if token.lower() in USES:
+            return ("component", self.table(token.lower()))
+        component = find_component(token)
+        return ("component", self.declare(component.xspec_name.lower(), component))
 
-    def declare(self, name: str) -> str:
+    def table(self, use: str) -> str:
+        """Read the table whose file stands in braces, and give it its label."""
+        token = self.peek()
+        if token is None or len(token) < 2 or token[0] != "{":
+            self.fail(f"expected a file in braces after {use!r}, {use}{{FILE}}")
+        file = self.folder / Path(token[1:-1].strip()).expanduser()
+        component = load_table(file, use)
+        self.files.append(file)
+        self.position += 1
+        return self.declare(use, component)
+
+    def declare(self, stem: str, component: type[Component] | Table) -> str:
         """Give the component its label: the second powerlaw is `powerlaw_2`."""
-        component = find_component(name)
-        stem = label = component.xspec_name.lower()
+        label = stem
         number = 1
         while label in self.components:
             number += 1
@@ -118,7 +135,7 @@ class _Parser:
         )
 
 
-def _kind(tree: Tree, components: dict[str, type[Component]]) -> type:
+def _kind(tree: Tree, components: dict[str, type]) -> type:
     """What a tree makes; refuse what the algebra of kinds forbids."""
     if tree[0] == "component":
         component = components[tree[1]]
@@ -184,21 +201,50 @@ class ExpressionModel(eqx.Module):
     Attributes:
         expression: The expression as written.
         abundances: The abundance table of all absorbers in it.
+        cross_sections: The cross sections of all its absorbers that have a choice.
         additive: Whether it gives photons, rather than a factor.
+        folder: Where the names of its table models start; empty where it has none.
+        files: Its table models.
     """
 
     expression: str = eqx.field(static=True)
     abundances: str = eqx.field(static=True)
+    cross_sections: str = eqx.field(static=True)
     additive: bool = eqx.field(static=True)
     _tree: Tree = eqx.field(static=True)
-    _components: tuple[tuple[str, type[Component]], ...] = eqx.field(static=True)
+    folder: str = eqx.field(static=True)
+    files: tuple[str, ...] = eqx.field(static=True)
+    # Each label with its component, or none where it is one of the tables.
+    _classes: tuple[tuple[str, type[Component] | None], ...] = eqx.field(static=True)
+    _tables: dict[str, Table]
 
-    def __init__(self, expression: str, abundances: str = "wilm"):
-        parser = _Parser(expression)
+    def __init__(
+        self,
+        expression: str,
+        abundances: str = "wilm",
+        folder: str | os.PathLike = "",
+        cross_sections: str = "vern",
+    ):
+        parser = _Parser(expression, Path(folder).absolute())
         self.expression, self.abundances = expression, abundances
+        self.cross_sections = cross_sections
         self._tree = parser.parse()
-        self._components = tuple(parser.components.items())
-        kind = _kind(self._tree, parser.components)
+        self._tables = {
+            label: part
+            for label, part in parser.components.items()
+            if isinstance(part, Table)
+        }
+        self._classes = tuple(
+            (label, None if isinstance(part, Table) else part)
+            for label, part in parser.components.items()
+        )
+        self.folder = str(parser.folder) if self._tables else ""
+        self.files = tuple(map(str, parser.files))
+        kinds = {
+            label: part.kind if isinstance(part, Table) else part
+            for label, part in parser.components.items()
+        }
+        kind = _kind(self._tree, kinds)
         if kind is Convolution:
             raise ValueError(
                 f"A convolution changes what follows it, but {expression!r} is all "
@@ -206,21 +252,28 @@ class ExpressionModel(eqx.Module):
             )
         self.additive = kind is SpectralModel
         read_abundances(abundances)  # refuses an unknown table
+        check_cross_sections(cross_sections)
 
     @property
     def parameters(self) -> dict[str, Parameter]:
         """Full name, `component.Parameter`, to what XSPEC says about it."""
         return {
             f"{label}.{parameter.name}": parameter
-            for label, component in self._components
+            for label, component in self._parts()
             for parameter in component.parameters().values()
         }
+
+    def _parts(self) -> Iterator[tuple[str, type[Component] | Table]]:
+        """Label and what builds the component, in the order of the expression."""
+        for label, component in self._classes:
+            yield label, component or self._tables[label]
 
     def __call__(self, **values: Any) -> SpectralModel | Multiplicative:
         """Build the model; parameters that are not given take XSPEC's defaults.
 
         Raises:
-            ValueError: If a name is not a parameter of the model.
+            ValueError: If a name is not a parameter of the model, or a value is
+                outside of the grid of a table model.
         """
         known = self.parameters
         for name in values:
@@ -233,14 +286,15 @@ class ExpressionModel(eqx.Module):
 
     def _build(self, values: dict[str, Any]) -> SpectralModel | Multiplicative:
         parts = {}
-        for label, component in self._components:
+        for label, component in self._parts():
             arguments = {
                 field: values[f"{label}.{parameter.name}"]
                 for field, parameter in component.parameters().items()
                 if f"{label}.{parameter.name}" in values
             }
-            if "abundances" in component.__dataclass_fields__:
-                arguments["abundances"] = self.abundances
+            for choice in ("abundances", "cross_sections"):
+                if choice in component.__dataclass_fields__:
+                    arguments[choice] = getattr(self, choice)
             parts[label] = component(**arguments)
         return _combine(self._tree, parts)
 
@@ -252,21 +306,34 @@ def _combine(tree: Tree, parts: dict[str, Any]) -> Any:
     return left + right if tree[0] == "+" else left * right
 
 
-def spectral_model(expression: str, *, abundances: str = "wilm") -> ExpressionModel:
+def spectral_model(
+    expression: str,
+    *,
+    abundances: str = "wilm",
+    cross_sections: str = "vern",
+    folder: str | os.PathLike = "",
+) -> ExpressionModel:
     """Parse an expression in XSPEC's notation, such as `tbabs*(bbodyrad + powerlaw)`.
 
     Args:
         expression: Component names in any case, `+`, `*` and parentheses. A factor
-            may stand directly before a parenthesis.
+            may stand directly before a parenthesis. `atable{FILE}`, `mtable{FILE}` and
+            `etable{FILE}` are table models.
         abundances: Abundance table of the absorbers, such as `wilm` or `angr`.
+        cross_sections: Those of the atoms in `phabs` and its kin, `vern` or `bcmc`, as
+            of XSPEC's command `xsect`. As in XSPEC, others have their own.
+        folder: Where relative names of table models start; the working directory
+            unless given.
 
     Returns: A function of named parameters, `model(**{"tbabs.nH": 0.1, ...})`.
 
     Raises:
         ValueError: If the expression cannot be read, with the place; if a component is
-            unknown; if additive models are multiplied or factors added.
+            unknown; if additive models are multiplied or factors added; if a table
+            model is damaged.
+        OSError: If the file of a table model cannot be read.
     """
-    return ExpressionModel(expression, abundances)
+    return ExpressionModel(expression, abundances, folder, cross_sections)
 
 
 def evaluate(
@@ -275,6 +342,7 @@ def evaluate(
     energy_edges: np.ndarray,
     *,
     abundances: str = "wilm",
+    cross_sections: str = "vern",
 ) -> np.ndarray:
     """Evaluate an expression on energy bins.
 
@@ -283,14 +351,17 @@ def evaluate(
         parameters: Full names to values; others take XSPEC's defaults, `norm` is 1.
         energy_edges: Bin edges [keV], increasing.
         abundances: Abundance table of the absorbers.
+        cross_sections: As in `spectral_model`.
 
     Returns: Photons / cm^2 / s in each bin of an additive expression, or the factor of
         each bin of a multiplicative one.
 
     Raises:
-        ValueError: If the expression, a parameter's name or the edges are wrong.
+        ValueError: If the expression, a parameter's name or the edges are wrong, or a
+            value is outside of the grid of a table model.
     """
-    model = spectral_model(expression, abundances=abundances)(**parameters)
+    choices = {"abundances": abundances, "cross_sections": cross_sections}
+    model = spectral_model(expression, **choices)(**parameters)
     return np.asarray(_evaluate(model, EnergyGrid(energy_edges)))
 
 

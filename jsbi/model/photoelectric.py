@@ -20,6 +20,7 @@ ELEMENTS = (
 )
 # Nothing absorbs outside: no photon below ionises hydrogen, XSPEC has no data above.
 LOWEST_ENERGY, HIGHEST_ENERGY = 0.0136, 100.0  # [keV]
+LOWEST_POLYNOMIAL_ENERGY = 0.03  # [keV]
 MEGABARN = 1e-18  # [cm^2]
 ATOMIC_MASS_UNIT = 1.6605655e-24  # [g]
 
@@ -119,6 +120,41 @@ def verner_cross_sections(energy: Energies) -> Float[np.ndarray, "element energy
     return belongs.astype(float) @ np.where(counts[used], sigma, 0.0)
 
 
+@functools.lru_cache
+def polynomial_starts() -> Float[np.ndarray, " fit"]:
+    """Energy [eV] from which each polynomial of Balucinska-Church & McCammon counts."""
+    return _read_table("balucinska_church_mccammon.csv")["threshold"]
+
+
+def balucinska_church_mccammon_cross_sections(
+    energy: Energies,
+) -> Float[np.ndarray, "element energy"]:
+    """Cross section of each of `ELEMENTS` by `xsect bcmc` [cm^2].
+
+    Polynomials, but for helium, which is that of Yan et al. (1998), as in XSPEC. They
+    were made for 0.03 to 10 keV. Above, they are continued, as in XSPEC. Below,
+    XSPEC continues them too and has 1e13 times too much chlorine at 14 eV; here cross
+    sections go on as E^-3 instead.
+
+    Source: Balucinska-Church & McCammon (1992), ApJ 400, 699.
+    """
+    table = _read_table("balucinska_church_mccammon.csv")
+    log_energy = np.log(1e3 * np.maximum(energy, LOWEST_POLYNOMIAL_ENERGY))
+    inside = (energy >= LOWEST_ENERGY) & (energy < HIGHEST_ENERGY)
+    sigma = np.zeros((len(ELEMENTS), len(energy)))
+    for row, element in zip(sigma, ELEMENTS, strict=True):
+        if element == "He":
+            row[:] = np.where(inside, _helium(energy), 0.0)
+            continue
+        (fits,) = np.nonzero(table["element"] == element)
+        starts = table["threshold"][fits]
+        fit = fits[np.searchsorted(starts, 1e3 * energy, "right") - 1]
+        powers = sum(table[f"c_{n}"][fit] * log_energy**n for n in range(9))
+        mass = 1e-24 * table["mass"][fits[0]]
+        row[:] = np.where(inside, mass * np.exp(powers) / (1e3 * energy) ** 3, 0.0)
+    return sigma
+
+
 def _hydrogen(energy: Energies) -> Energies:
     """Atomic hydrogen: Band et al. (1990), ApJ 362, 90."""
     y = 2e3 * energy / 13.599
@@ -211,9 +247,41 @@ def _grain_cross_section(sigma: Energies, mass: float) -> Energies:
     return np.pi * per_volume * (large - small)
 
 
-def phabs_total(energy: Energies, abundances: Abundances) -> Energies:
-    """Cross section per hydrogen atom of XSPEC's `phabs` with `xsect vern` [cm^2]."""
-    return abundances @ verner_cross_sections(energy)
+# Cross sections of atoms, by XSPEC's name of the choice.
+CROSS_SECTIONS: dict[str, Callable[[Energies], Float[np.ndarray, "element energy"]]] = {
+    "vern": verner_cross_sections,
+    "bcmc": balucinska_church_mccammon_cross_sections,
+}
+
+
+def check_cross_sections(name: str) -> None:
+    """Refuse cross sections that are not among `CROSS_SECTIONS`.
+
+    Raises:
+        ValueError: If there are none of this name.
+    """
+    if name not in CROSS_SECTIONS:
+        known = ", ".join(CROSS_SECTIONS)
+        raise ValueError(f"Unknown cross sections {name!r}. Known: {known}.")
+
+
+def phabs_parts(
+    energy: Energies, abundances: Abundances, cross_sections: str = "vern"
+) -> Float[np.ndarray, "element energy"]:
+    """Cross section per hydrogen atom of the atoms of each of `ELEMENTS` [cm^2]."""
+    return abundances[:, None] * CROSS_SECTIONS[cross_sections](energy)
+
+
+def phabs_total(
+    energy: Energies, abundances: Abundances, cross_sections: str = "vern"
+) -> Energies:
+    """Cross section per hydrogen atom of XSPEC's `phabs` [cm^2]."""
+    return abundances @ CROSS_SECTIONS[cross_sections](energy)
+
+
+def morrison_mccammon() -> tuple[Float[np.ndarray, " fit"], ...]:
+    """Where each polynomial of `wabs` starts [keV], and its three coefficients."""
+    return tuple(_read_table("morrison_mccammon.csv").values())
 
 
 def tbabs_total(
@@ -244,10 +312,53 @@ def tbabs_total(
     return total + _grain_cross_section(dust @ np.stack(atoms), mass)
 
 
-# Total cross section per kind of absorber, by XSPEC's name of its simplest component.
+def tbabs_parts(
+    energy: Energies, abundances: Abundances
+) -> Float[np.ndarray, "part energy"]:
+    """What `tbabs_total` is made of, per hydrogen atom [cm^2].
+
+    Returns: The cross sections of atomic hydrogen, of half as many molecules, of the
+        other elements but oxygen and iron as far as they are gas, of oxygen, of iron,
+        and of the other elements as far as they are dust.
+    """
+    *atoms, molecule = tbabs_cross_sections(energy)
+    sigma = abundances[:, None] * np.stack(atoms)
+    oxygen, iron = ELEMENTS.index("O"), ELEMENTS.index("Fe")
+    others = np.delete(sigma, [0, oxygen, iron], axis=0)
+    fraction = np.delete(GAS_FRACTION, [0, oxygen, iron])
+    half = 0.5 * abundances[0] * molecule
+    gas, dust = fraction @ others, (1 - fraction) @ others
+    return np.stack([sigma[0], half, gas, sigma[oxygen], sigma[iron], dust])
+
+
+def dust_masses(abundances: Abundances) -> tuple[float, float, float]:
+    """Mass in grains per hydrogen atom, of all elements but two, of oxygen, of iron.
+
+    Returns: The masses [atomic mass units].
+    """
+    mass = abundances * (1 - GAS_FRACTION) * ATOMIC_WEIGHT
+    oxygen, iron = (float(mass[ELEMENTS.index(element)]) for element in ("O", "Fe"))
+    return float(mass.sum()) - oxygen - iron, oxygen, iron
+
+
+# Total cross section per kind of absorber, by XSPEC's name of its simplest component,
+# with the choice of cross sections behind it where that is not `vern`.
 TOTALS: dict[str, Callable[[Energies, Abundances], Energies]] = {
     "phabs": phabs_total,
+    "phabs bcmc": functools.partial(phabs_total, cross_sections="bcmc"),
     "TBabs": tbabs_total,
     "zTBabs": functools.partial(tbabs_total, grains=False),
     "TBgas": functools.partial(tbabs_total, grains=False, molecular_fraction=0.0),
 }
+
+# The same in parts, for components whose parameters weigh them.
+PARTS: dict[str, Callable[[Energies, Abundances], Float[np.ndarray, "part energy"]]] = {
+    "vphabs": phabs_parts,
+    "vphabs bcmc": functools.partial(phabs_parts, cross_sections="bcmc"),
+    "TBgrain": tbabs_parts,
+}
+
+
+def kind_of_atoms(component: str, cross_sections: str) -> str:
+    """The key of `TOTALS` or `PARTS` of an absorber of atoms with these sections."""
+    return component if cross_sections == "vern" else f"{component} {cross_sections}"

@@ -17,6 +17,8 @@ from matplotlib.ticker import MaxNLocator
 
 from jsbi.data import Observation
 from jsbi.instrument import Folder
+from jsbi.model.terms import additive_terms, term_names
+from jsbi.plot.errors import poisson_interval
 from jsbi.plot.style import (
     BLUE,
     GREEN,
@@ -30,7 +32,6 @@ from jsbi.plot.style import (
     label_log_axis,
     new_figure,
 )
-from jsbi.plot.terms import additive_terms, poisson_interval, term_names
 from jsbi.posterior import Posterior
 from jsbi.simulate import Prior, Simulator, deviance_residuals
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from jsbi.instrument import Folder
 from jsbi.model import SpectralModel
+from jsbi.model.host import HostCounts
 from jsbi.simulate.noise import poisson_counts, poisson_log_likelihood
 from jsbi.simulate.prior import Prior
 
@@ -35,6 +36,12 @@ class Simulator(eqx.Module):
         """Number of fit bins of each observation."""
         return tuple(folder.bins for folder in self.folders)
 
+    @property
+    def on_host(self) -> bool:
+        """Whether the host evaluates the model: slowly, and without gradients."""
+        traced = jax.make_jaxpr(self.expected_counts)(jnp.zeros(self.prior.dimension))
+        return "pure_callback" in str(traced)
+
     def expected_counts(self, z: Float[Array, " dim"]) -> Float[Array, " channel"]:
         """Model counts in all fit bins of all observations."""
         return self.fold(self.model(**self.prior(z)))
@@ -48,14 +55,16 @@ class Simulator(eqx.Module):
                 f"{len(models)} for {len(self.folders)} observations."
             )
         for part in models:
-            if not isinstance(part, SpectralModel):
+            if not isinstance(part, SpectralModel | HostCounts):
                 raise ValueError(
                     "The model must return a spectral model, with an additive "
                     f"component; got {type(part).__name__}."
                 )
         return jnp.concatenate(
             [
-                folder(part(folder.grid))
+                part.counts(folder.bins)
+                if isinstance(part, HostCounts)
+                else folder(part(folder.grid))
                 for folder, part in zip(self.folders, models, strict=True)
             ]
         )

@@ -142,6 +142,22 @@ def test_abundances_reach_every_absorber():
     assert np.max(np.abs(np.asarray(ours) / (TBABS * PHABS) - 1)) > 0.01
 
 
+def test_cross_sections_reach_the_absorbers_that_have_a_choice():
+    grid = EnergyGrid(EDGES)
+    model = spectral_model("wabs*phabs", cross_sections="bcmc")
+    assert model.cross_sections == "bcmc"
+    factors = model()
+    assert [factor.xspec_name for factor in factors.factors] == ["wabs", "phabs"]
+    chosen = Phabs(cross_sections="bcmc")(grid)
+    np.testing.assert_array_equal(factors.factors[1](grid), chosen)
+    assert np.max(np.abs(np.asarray(chosen) / np.asarray(Phabs()(grid)) - 1)) > 0.01
+
+
+def test_unknown_cross_sections_are_refused_when_the_model_is_made():
+    with pytest.raises(ValueError, match="'obcm'. Known: vern, bcmc"):
+        spectral_model("phabs*powerlaw", cross_sections="obcm")
+
+
 def test_a_model_is_differentiable_in_its_named_parameters():
     model, grid = spectral_model("tbabs*powerlaw"), EnergyGrid(EDGES)
 

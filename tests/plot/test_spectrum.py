@@ -7,7 +7,8 @@ from scipy.stats import poisson
 import jsbi.plot
 from jsbi.instrument import Folder
 from jsbi.model import PowerLaw, TBabs
-from jsbi.plot.terms import additive_terms, poisson_interval, term_names
+from jsbi.model.terms import additive_terms, term_names
+from jsbi.plot.errors import poisson_interval
 from jsbi.simulate import Simulator
 
 
