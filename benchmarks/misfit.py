@@ -188,7 +188,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         axes.set_title(f"missing: {missing}")
     panels[0].set_ylabel("share of spectra")
     panels[0].legend(loc="upper left")
-    panels[1].legend(loc="upper left")
+    panels[1].legend(loc="lower right")
     return figure
 
 
