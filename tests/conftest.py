@@ -3,24 +3,30 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of one file in one process, those of each component in any."""
-    for item in items:
-        group = str(item.path)
-        if item.path.name == "test_components.py" and isinstance(item, pytest.Function):
-            parameters = getattr(item, "callspec", None)
-            group += f" {parameters.params.get('name')}" if parameters else ""
-        item.add_marker(pytest.mark.xdist_group(group))
+class _ByFile(LoadScopeScheduling):
+    """Gives each file to one process, and each component's laws to any."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, test = nodeid.partition("::")
+        if not path.endswith("test_components.py"):
+            return path
+        return path + test.partition("[")[2].rstrip("]").split("-")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    """Share tests among processes so that fixtures of a module are made once."""
+    return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -155,6 +155,7 @@ def test_the_scale_of_the_background_matters(network):
     assert right.log_evidence > wrong.log_evidence + 5
 
 
+@pytest.mark.slow
 def test_grouping_is_that_of_the_training(network):
     target = simulated(network, np.array([0.1, 0.2]), OWN)
     given = observation(target, OWN)
@@ -163,6 +164,7 @@ def test_grouping_is_that_of_the_training(network):
     np.testing.assert_array_equal(one.z, two.z)
 
 
+@pytest.mark.slow
 def test_what_few_draws_do_not_settle_is_inferred_anew(network):
     target = simulated(network, np.array([0.1, 0.2]), OWN)
     (posterior,) = network.many(
@@ -177,6 +179,7 @@ def test_what_few_draws_do_not_settle_is_inferred_anew(network):
     assert [rung["rung"] for rung in posterior.report.rungs] == ["amortised", "mixture"]
 
 
+@pytest.mark.slow
 def test_fewer_draws_than_a_verdict_asks_for_are_inferred_anew(network):
     target = simulated(network, np.array([0.1, 0.2]), OWN)
     counts = np.asarray(target.counts, float)[None]

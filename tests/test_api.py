@@ -98,6 +98,7 @@ def test_a_joint_fit_is_the_product_of_its_likelihoods(observation):
     assert joint.report.bins == 120
 
 
+@pytest.mark.slow
 def test_evidence_prefers_the_model_that_made_the_data(observation):
     wrong = jsbi.spectral_model("tbabs*bbody")
     prior = jsbi.Prior(

@@ -115,6 +115,7 @@ def run(monkeypatch, procedure, case, **choices):
     return check(jax.random.key(5), *case, **choices)
 
 
+@pytest.mark.slow
 def test_exact_posteriors_are_calibrated(monkeypatch, case):
     result = run(monkeypatch, Quadrature, case)
     assert result.calibrated

@@ -65,6 +65,7 @@ def test_draws_are_weighted_points_in_the_order_of_their_likelihood(sampled):
     assert np.all(batches[1:, 0] >= batches[:-1, -1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [two_modes, banana])
 def test_modes_and_bends_have_their_shares(shape):
     target = landscape_target(shape)
@@ -86,6 +87,7 @@ def test_evidence_scatters_as_its_error_says(sampled):
     assert 0.5 < np.std(pulls) < 1.6
 
 
+@pytest.mark.slow
 def test_the_offset_of_the_perfect_fit_is_added(sampled):
     target, posterior, *_ = sampled
     runs = [
@@ -115,6 +117,7 @@ def test_chains_come_to_their_end_in_many_dimensions(many_dimensions):
     assert abs(np.mean(off)) < 4 * error / math.sqrt(len(runs))
 
 
+@pytest.mark.slow
 def test_chains_that_are_cut_short_are_counted(many_dimensions, monkeypatch):
     monkeypatch.setattr(nested, "LONGEST", 50)
     monkeypatch.setattr(nested, "LONGEST_PER_DIRECTION", 0)
@@ -150,6 +153,7 @@ def nowhere(a, b):
     return Landscape(a * jnp.nan, b)
 
 
+@pytest.mark.slow
 def test_where_the_model_has_no_value_there_is_prior_mass_but_no_evidence():
     target = landscape_target(cut)
     posterior, _ = sample_nested(jax.random.key(4), target, live=400)

@@ -45,6 +45,7 @@ def test_work_is_counted():
     assert target.evaluations > 1024 + 16 * 4
 
 
+@pytest.mark.slow
 def test_a_hidden_mode_is_reached_from_the_optimum_of_the_rest():
     """A line fits in one place only, and only once the continuum fits."""
 
@@ -58,6 +59,7 @@ def test_a_hidden_mode_is_reached_from_the_optimum_of_the_rest():
         assert modes.hits[0] > 2
 
 
+@pytest.mark.slow
 def test_eight_modes_of_unequal_mass_and_width_are_all_found():
     def corners(z):
         side = jax.nn.sigmoid(20 * z)

@@ -73,6 +73,7 @@ def test_ends_are_where_scipy_finds_that_the_profile_has_risen(place, delta):
     np.testing.assert_allclose(found, expected, atol=0.01 * width)
 
 
+@pytest.mark.slow
 def test_no_point_of_a_dense_grid_is_better_and_the_prior_does_not_pull():
     target = power_law_target()
     fits = find_best_fits(jax.random.key(0), target)
@@ -126,6 +127,7 @@ def test_intervals_of_a_straight_model_are_its_standard_errors():
     np.testing.assert_allclose(centre - fits.low, error, rtol=0.03)
 
 
+@pytest.mark.slow
 def test_a_bent_ridge_has_uneven_ends_that_the_curvature_does_not_know():
     """b follows a^2 / 2, and a is 0.5 +- 1: the profile of b is bent."""
     fits = find_best_fits(jax.random.key(0), relief_target(lambda z: bend(*z), 2))
@@ -142,6 +144,7 @@ def test_a_bent_ridge_has_uneven_ends_that_the_curvature_does_not_know():
     assert plus > 2 * minus
 
 
+@pytest.mark.slow
 def test_the_ends_of_the_prior_are_said_to_be_pegs():
     """One parameter wants to be beyond 1, another below 0; a third is not known."""
     target = relief_target(lambda z: jnp.concatenate([edge(z[0], z[1]), 0 * z[2:]]), 3)

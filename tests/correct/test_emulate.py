@@ -48,6 +48,7 @@ def emulated(request, reused_keys):
     return target, stand_in, report, sample(stand_in)
 
 
+@pytest.mark.slow
 def test_the_tolerance_is_met_and_every_simulation_counted(emulated):
     target, _, report, _ = emulated
     assert report.met
@@ -60,6 +61,7 @@ def test_the_tolerance_is_met_and_every_simulation_counted(emulated):
     )
 
 
+@pytest.mark.slow
 def test_before_correction_the_answer_is_within_the_reported_error(emulated):
     target, _, report, posterior = emulated
     evidence, mean, sd = grid_answer(power_law_target())

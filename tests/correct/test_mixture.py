@@ -142,6 +142,7 @@ STRESS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", STRESS)
 def test_evidence_is_unbiased_however_unfriendly(case):
     pairs = STRESS[case]

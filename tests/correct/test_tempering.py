@@ -103,6 +103,7 @@ def test_a_mode_with_little_of_the_proposal_regains_its_share():
     assert abs(right - 0.5) < 4 * 0.5 / np.sqrt(posterior.effective_draws)
 
 
+@pytest.mark.slow
 def test_an_exact_proposal_is_taken_in_one_step():
     target, evidence, mean, sd = power_law_case()
     z = np.random.default_rng(0).normal(size=(10, 2))

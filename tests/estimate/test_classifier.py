@@ -102,6 +102,7 @@ def test_rounds_stop_when_enough_is_valid(counted):
     assert part.rounds[0].valid < 0.3
 
 
+@pytest.mark.slow
 def test_the_lowest_statistic_holds_the_posterior_and_cuts_all_rounds_alike():
     target = power_law_target()
     ticks = []
@@ -123,6 +124,7 @@ def test_the_lowest_statistic_holds_the_posterior_and_cuts_all_rounds_alike():
     assert np.all(np.diff(volumes) < 0)
 
 
+@pytest.mark.slow
 def test_both_modes_are_kept():
     target = landscape_target(two_modes)
     part = restrict_by_classifier(

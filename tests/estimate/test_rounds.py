@@ -151,6 +151,7 @@ def test_rows_that_are_not_filled_are_never_drawn():
     assert np.all(source.draw(jax.random.key(0), 1000).z == 1)
 
 
+@pytest.mark.slow
 def test_spectra_are_the_simulators():
     target = power_law_target()
     z = np.random.default_rng(0).standard_normal((5, 2))

@@ -268,6 +268,7 @@ def test_the_choice_of_cross_sections_is_not_for_tbabs():
 WIDE = EnergyGrid(np.append(np.geomspace(0.02, 0.484, 200), np.geomspace(0.9, 50, 200)))
 
 
+@pytest.mark.slow
 def test_variable_absorbers_are_the_plain_ones_by_default():
     for ours in (TBfeo(0.3), TBgrain(0.3), TBpcf(0.3, 1.0)):
         np.testing.assert_allclose(ours(WIDE), TBabs(0.3)(WIDE), rtol=3e-5, atol=1e-12)
@@ -277,6 +278,7 @@ def test_variable_absorbers_are_the_plain_ones_by_default():
         np.testing.assert_allclose(ours, plain, rtol=3e-5, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_grains_among_resonances_shade_as_in_tbabs():
     with jax.enable_x64(True):
         grid = EnergyGrid(np.arange(0.5, 0.58, 1e-3))
@@ -284,6 +286,7 @@ def test_grains_among_resonances_shade_as_in_tbabs():
     np.testing.assert_allclose(ours, plain, rtol=3e-4)
 
 
+@pytest.mark.slow
 def test_grains_without_density_are_gas():
     molecules = mean_cross_section("zTBabs", "wilm", WIDE.edges)
     gas = TBgrain(0.3, rho=0.0)(WIDE)

@@ -16,6 +16,7 @@ def spectrum(*case):
         return np.asarray(kompaneets.ThermalComptonisation(*case)(EnergyGrid(EDGES)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "tolerance"),
     [
