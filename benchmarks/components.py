@@ -191,8 +191,8 @@ def page(rows: list[dict[str, Any]]) -> str:
         "cuts at 1e-8 or 1e-6 of the line, and resonances, edges and black bins of",
         "absorbers, where XSPEC takes the edges of a bin and jsbi its average. More",
         "than 20 times a power law cost: `gsmooth` and `lsmooth`, which compare every",
-        "bin with every other; `nthComp`, which solves the Kompaneets equation one energy after",
-        "another; bremsstrahlung and `compLS` with their Gaunt factors; and absorbers",
+        "bin with every other; `nthComp`, which solves the Kompaneets equation step by",
+        "step in energy; bremsstrahlung and `compLS` with Gaunt factors; and absorbers",
         "with a redshift or with abundances of their own, which look up cross sections",
         "for each set of parameters instead of once.",
     ]

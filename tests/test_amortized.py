@@ -93,6 +93,7 @@ def check(posterior, target):
     assert np.all(np.abs(width / sd - 1) < allowed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", EXPOSURES)
 def test_posteriors_are_those_of_the_quadrature_at_any_exposure(spectra, row):
     _, targets, posteriors = spectra

@@ -31,6 +31,7 @@ def loss(network, key, data):
     return ((jax.vmap(network)(counts) - wanted) ** 2).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("channels", [1, 12, 30, 333])
 def test_no_channel_is_overlooked(kind, channels):

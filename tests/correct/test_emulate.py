@@ -72,6 +72,7 @@ def test_before_correction_the_answer_is_within_the_reported_error(emulated):
     assert np.all(offset < 3 * report.error.rms + 4 / math.sqrt(5000))
 
 
+@pytest.mark.slow
 def test_after_correction_the_answer_is_exact_for_few_evaluations(emulated):
     target, stand_in, report, posterior = emulated
     before = target.evaluations

@@ -44,6 +44,7 @@ def test_score_of_a_normal_density():
     assert error(score, fresh, lambda w: -w / (1 + BLUR**2)) < 0.1
 
 
+@pytest.mark.slow
 def test_score_of_a_mixture_of_normal_densities():
     generator = np.random.default_rng(0)
     side = generator.choice([-APART, APART], 4000)
@@ -135,6 +136,7 @@ def joint():
     return target, mean, covariance
 
 
+@pytest.mark.slow
 def test_the_joint_density_of_a_linear_normal_problem(joint):
     target, mean, covariance = joint
     apart = np.random.default_rng(2).standard_normal((40, 3))

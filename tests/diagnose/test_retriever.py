@@ -71,6 +71,7 @@ def complete():
     return retrieve(None, 400, posterior)
 
 
+@pytest.mark.slow
 def test_sufficient_scores_reach_the_bound(complete):
     np.testing.assert_allclose(complete.residual_to_bound, 1.0, atol=0.12)
     np.testing.assert_allclose(complete.local_sd, complete.bound_sd, rtol=0.01)
@@ -85,6 +86,7 @@ def test_slope_is_the_share_of_variance_that_the_data_explain(complete):
     np.testing.assert_allclose(complete.correlation, np.sqrt(explained), atol=0.03)
 
 
+@pytest.mark.slow
 def test_the_bound_is_the_posterior_width_of_a_normal_problem(complete):
     """Between the information at the centre and what grows with the counts around."""
     simulator = power_law_target().simulator
@@ -136,6 +138,7 @@ def test_no_estimate_beats_van_trees_bound():
     assert 1.0 < np.sqrt((error**2).mean()) / bound[0] < 1.25
 
 
+@pytest.mark.slow
 def test_a_summary_that_loses_information_is_found_out():
     lost = retrieve(Total(), 200)
     assert np.max(lost.residual_to_bound) > 1.5

@@ -175,6 +175,7 @@ def test_untrained_it_ends_at_the_posterior_mode_of_its_gaussian_prior(
     assert jnp.linalg.norm(at_mode) < 0.02 * jnp.linalg.norm(at_mean)
 
 
+@pytest.mark.slow
 def test_one_spectrum_or_many_compiled_or_not(trained, held_out):
     _, counts = held_out
     many = unfold_many(trained, counts[:65])[0]

@@ -148,6 +148,7 @@ class Noted(FixedFrame):
         return region.centre * 10
 
 
+@pytest.mark.slow
 def test_flows_see_summaries_context_and_frame():
     example = jax.random.poisson(jax.random.key(0), 30.0, (50, 4)).astype(jnp.float32)
     compressors = [ScaledCounts(example), ScaledCounts(2 * example)]
@@ -166,6 +167,7 @@ def test_flows_see_summaries_context_and_frame():
     np.testing.assert_allclose(log_prob, again, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_new_estimator_has_members_of_its_own_in_the_source_frame():
     target = landscape_target(two_modes)
     normal = jax.random.normal(jax.random.key(0), (4000, 2))

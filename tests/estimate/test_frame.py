@@ -72,6 +72,7 @@ def test_the_gaussian_is_that_of_the_quadrature():
     np.testing.assert_allclose(width, sd, rtol=0.08)
 
 
+@pytest.mark.slow
 def test_the_frame_is_that_of_the_observation_under_its_context():
     """A hundred times the exposure leaves a tenth of the width."""
     target = power_law_target()

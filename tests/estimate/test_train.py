@@ -169,6 +169,7 @@ def test_the_whitening_is_that_of_the_draws():
     np.testing.assert_allclose(region.factor, factor, atol=0.05)
 
 
+@pytest.mark.slow
 def test_examples_are_what_an_estimator_sees(trained):
     """Coordinates in the frame, and counts with noise."""
     target, _, estimator, _, _ = trained

@@ -28,6 +28,7 @@ def test_born_approximation_is_a_bessel_function():
     np.testing.assert_allclose(born, 0.5513 * k0e(reduced / 2), rtol=3e-7)
 
 
+@pytest.mark.slow
 def test_hot_gas_has_the_gaunt_factor_of_the_born_approximation():
     reduced = np.geomspace(1e-3, 30, 30)
     truth = 0.5513 * k0e(reduced / 2)
@@ -65,6 +66,7 @@ def test_polynomials_and_table_agree_where_they_meet():
     np.testing.assert_allclose(hot, cool, rtol=2.5e-2)
 
 
+@pytest.mark.slow
 def test_warm_bremsstrahlung_is_that_of_xspec(test_data):
     for component in (Bremsstrahlung, RedshiftedBremsstrahlung, VariableBremsstrahlung):
         name = component.xspec_name

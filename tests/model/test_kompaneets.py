@@ -32,6 +32,7 @@ def test_more_points_change_nothing(monkeypatch, case, tolerance):
     np.testing.assert_allclose(spectrum(*case), ours, rtol=tolerance)
 
 
+@pytest.mark.slow
 def test_many_scatterings_make_a_wien_spectrum():
     photons = spectrum(1.001, 1.0, 0.001) / np.diff(EDGES)
     middle = np.sqrt(EDGES[1:] * EDGES[:-1])
