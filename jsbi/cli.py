@@ -395,7 +395,7 @@ def _describe_config(config: Config) -> str:
 
 
 def _models(_: argparse.Namespace) -> int:
-    for component in sorted(COMPONENTS, key=lambda each: each.xspec_name.lower()):
+    for component in COMPONENTS:
         summary = (component.__doc__ or "").strip().splitlines()[0]
         print(f"{component.xspec_name} ({kind_of(component)}): {summary}")
         for parameter in component.parameters().values():

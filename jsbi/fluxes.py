@@ -17,6 +17,7 @@ from jsbi.instrument import EnergyGrid
 from jsbi.model import SpectralModel, suggest, terms
 from jsbi.posterior import QUANTILES, Posterior
 from jsbi.simulate import Prior, in_batches
+from jsbi.weights import weighted_quantile
 
 BINS = 2000  # of the band, equal in ln E
 BESIDE = 500  # on either side, for what convolutions bring in from there
@@ -49,14 +50,13 @@ class Flux:
 
     def quantile(self, probability: float) -> dict[str, u.Quantity]:
         """Weighted quantiles of the quantities."""
-        weights = np.exp(self.log_weight)
-        result = {}
-        for name, values in self._quantities().items():
-            order = np.argsort(values.value)
-            below = np.cumsum(weights[order]) - 0.5 * weights[order]
-            middle = np.interp(probability, below, values.value[order])
-            result[name] = middle * values.unit
-        return result
+        return {
+            name: u.Quantity(
+                weighted_quantile(values.value, self.log_weight, probability),
+                values.unit,
+            )
+            for name, values in self._quantities().items()
+        }
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Mean, standard deviation and quantiles, in the units of the attributes."""
@@ -131,7 +131,7 @@ def flux(
         ValueError: If the band is empty, or a name is not in the model.
     """
     low, high = _check_band(band)
-    _check_prior(posterior, prior)
+    posterior.check_names(prior.names)
     frame = _redshifts(posterior, prior, redshift)
     choice = _Choice(part, absorbed, tuple(without), observation)
     inner = np.geomspace(low, high, BINS + 1)
@@ -220,14 +220,6 @@ def _check_band(band: tuple[float, float]) -> tuple[float, float]:
             f"{low:g} to {high:g}."
         )
     return low, high
-
-
-def _check_prior(posterior: Posterior, prior: Prior) -> None:
-    if posterior.names != prior.names:
-        raise ValueError(
-            f"`prior` must be that of the posterior, of {', '.join(posterior.names)}; "
-            f"got one of {', '.join(prior.names)}. Of another fit?"
-        )
 
 
 def _redshifts(

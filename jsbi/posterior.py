@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jsbi.store import load_arrays, save_arrays
+from jsbi.weights import weighted_quantile
 
 QUANTILES = {"q05": 0.05, "q16": 0.16, "median": 0.5, "q84": 0.84, "q95": 0.95}
 
@@ -123,14 +124,12 @@ class Posterior:
 
     def quantile(self, probability: float) -> Float[np.ndarray, " dim"]:
         """Weighted quantiles of every parameter."""
-        kept = self.log_weight > -math.inf
-        weights = self.weights[kept]
-        result = np.empty(len(self.names))
-        for column, values in enumerate(self.values[kept].T):
-            order = np.argsort(values)
-            below = np.cumsum(weights[order]) - 0.5 * weights[order]
-            result[column] = np.interp(probability, below, values[order])
-        return result
+        return np.array(
+            [
+                weighted_quantile(each, self.log_weight, probability)
+                for each in self.values.T
+            ]
+        )
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Mean, standard deviation and quantiles of every parameter."""
@@ -162,6 +161,18 @@ class Posterior:
         cumulative = np.cumsum(self.weights)
         rows = np.searchsorted(cumulative / cumulative[-1], positions)
         return generator.permutation(rows)
+
+    def check_names(self, names: tuple[str, ...]) -> None:
+        """Check that a prior is that of the posterior, by its free parameters.
+
+        Raises:
+            ValueError: If they are others.
+        """
+        if self.names != names:
+            raise ValueError(
+                f"`prior` must be that of the posterior, of {', '.join(self.names)}; "
+                f"got one of {', '.join(names)}. Of another fit?"
+            )
 
     def to_arviz(self) -> Any:
         """Equal-weight draws as an `arviz.InferenceData` of one chain.

@@ -20,6 +20,25 @@ def effective_draws(log_weight: Float[np.ndarray, " draw"]) -> float:
     )
 
 
+def weighted_quantile(
+    values: Float[np.ndarray, " draw"],
+    log_weight: Float[np.ndarray, " draw"],
+    probability: float,
+) -> float:
+    """Quantile of weighted draws; draws without weight may have no value.
+
+    Args:
+        values: Of the draws.
+        log_weight: Normalised log weights.
+        probability: Of a smaller value.
+    """
+    kept = log_weight > -math.inf
+    values, weights = values[kept], np.exp(log_weight[kept])
+    order = np.argsort(values)
+    below = np.cumsum(weights[order]) - 0.5 * weights[order]
+    return float(np.interp(probability, below, values[order]))
+
+
 def log_evidence(log_ratio: Float[np.ndarray, " draw"]) -> tuple[float, float]:
     """Log of the mean ratio of target to proposal, and its standard deviation.
 

@@ -2,149 +2,77 @@
 
 import difflib
 import os
+from collections.abc import Iterator
+from types import ModuleType
 
-from jsbi.model.additive.black_bodies import (
-    BlackBody,
-    BlackBodyRad,
-    RedshiftedBlackBody,
+from jsbi.model.additive import (
+    black_bodies,
+    bremsstrahlung,
+    comptonisation,
+    disks,
+    kompaneets,
+    lines,
+    power_laws,
+    steps,
 )
-from jsbi.model.additive.bremsstrahlung import (
-    Bremsstrahlung,
-    RedshiftedBremsstrahlung,
-    VariableBremsstrahlung,
-)
-from jsbi.model.additive.comptonisation import (
-    SelfComptonisation,
-    SunyaevComptonisation,
-    TitarchukComptonisation,
-)
-from jsbi.model.additive.disks import DiskBlackBody, DiskPowerLaw
-from jsbi.model.additive.kompaneets import ThermalComptonisation
-from jsbi.model.additive.lines import (
-    Gaussian,
-    Lorentz,
-    RedshiftedGaussian,
-    RedshiftedWavelengthGaussian,
-    WavelengthGaussian,
-)
-from jsbi.model.additive.power_laws import (
-    BrokenPowerLaw,
-    CutoffPowerLaw,
-    ExponentialDecay,
-    LogParabola,
-    PeakedLogParabola,
-    PeggedPowerLaw,
-    PowerLaw,
-    RedshiftedPowerLaw,
-    TwiceBrokenPowerLaw,
-)
-from jsbi.model.additive.steps import Step
 from jsbi.model.component import Component, Convolution, SpectralModel
-from jsbi.model.convolution.covering import PartialCovering
-from jsbi.model.convolution.flux import EnergyFlux, PhotonFlux
-from jsbi.model.convolution.scattering import Simpl
-from jsbi.model.convolution.shifts import (
-    RedshiftFactor,
-    RedshiftPhotons,
-    ShiftPhotons,
+from jsbi.model.convolution import (
+    covering,
+    flux,
+    scattering,
+    shifts,
+    smoothing,
 )
-from jsbi.model.convolution.smoothing import GaussianSmoothing, LorentzianSmoothing
-from jsbi.model.multiplicative.absorption import (
-    PartialPhabs,
-    Phabs,
-    RedshiftedPartialPhabs,
-    RedshiftedPhabs,
-    RedshiftedTBabs,
-    RedshiftedWabs,
-    TBabs,
-    TBgas,
-    TBpcf,
-    Wabs,
-)
-from jsbi.model.multiplicative.absorption_lines import (
-    CyclotronAbsorption,
-    GaussianAbsorption,
-    Notch,
-)
-from jsbi.model.multiplicative.cutoffs import (
-    HighEnergyCutoff,
-    LowEnergyCutoff,
-    RedshiftedHighEnergyCutoff,
-)
-from jsbi.model.multiplicative.edges import Edge, RedshiftedEdge, SmearedEdge
-from jsbi.model.multiplicative.electrons import ComptonScattering
-from jsbi.model.multiplicative.shapes import ExponentialFactor, PowerLawFactor, Spline
-from jsbi.model.multiplicative.simple import Constant
-from jsbi.model.multiplicative.variable_absorption import (
-    TBfeo,
-    TBgrain,
-    VariablePhabs,
+from jsbi.model.multiplicative import (
+    absorption,
+    absorption_lines,
+    cutoffs,
+    edges,
+    electrons,
+    shapes,
+    simple,
+    variable_absorption,
 )
 
-COMPONENTS: tuple[type[Component], ...] = (
-    BlackBody,
-    BlackBodyRad,
-    Bremsstrahlung,
-    BrokenPowerLaw,
-    ComptonScattering,
-    Constant,
-    CutoffPowerLaw,
-    CyclotronAbsorption,
-    DiskBlackBody,
-    DiskPowerLaw,
-    Edge,
-    EnergyFlux,
-    ExponentialDecay,
-    ExponentialFactor,
-    Gaussian,
-    GaussianAbsorption,
-    GaussianSmoothing,
-    HighEnergyCutoff,
-    LogParabola,
-    Lorentz,
-    LorentzianSmoothing,
-    LowEnergyCutoff,
-    Notch,
-    PartialCovering,
-    PartialPhabs,
-    PeakedLogParabola,
-    PeggedPowerLaw,
-    Phabs,
-    PhotonFlux,
-    PowerLaw,
-    PowerLawFactor,
-    RedshiftFactor,
-    RedshiftPhotons,
-    RedshiftedBlackBody,
-    RedshiftedBremsstrahlung,
-    RedshiftedEdge,
-    RedshiftedGaussian,
-    RedshiftedHighEnergyCutoff,
-    RedshiftedPartialPhabs,
-    RedshiftedPhabs,
-    RedshiftedPowerLaw,
-    RedshiftedTBabs,
-    RedshiftedWabs,
-    RedshiftedWavelengthGaussian,
-    SelfComptonisation,
-    ShiftPhotons,
-    Simpl,
-    SmearedEdge,
-    Spline,
-    Step,
-    SunyaevComptonisation,
-    TBabs,
-    TBfeo,
-    TBgas,
-    TBgrain,
-    TBpcf,
-    ThermalComptonisation,
-    TitarchukComptonisation,
-    TwiceBrokenPowerLaw,
-    VariableBremsstrahlung,
-    VariablePhabs,
-    Wabs,
-    WavelengthGaussian,
+# Every component that one of these modules defines is known.
+FAMILIES: tuple[ModuleType, ...] = (
+    black_bodies,
+    bremsstrahlung,
+    comptonisation,
+    disks,
+    kompaneets,
+    lines,
+    power_laws,
+    steps,
+    covering,
+    flux,
+    scattering,
+    shifts,
+    smoothing,
+    absorption,
+    absorption_lines,
+    cutoffs,
+    edges,
+    electrons,
+    shapes,
+    simple,
+    variable_absorption,
+)
+
+
+def _components(family: ModuleType) -> Iterator[type[Component]]:
+    """The classes of a module that have a name of XSPEC's."""
+    for value in vars(family).values():
+        named = isinstance(value, type) and hasattr(value, "xspec_name")
+        if named and value.__module__ == family.__name__:
+            yield value
+
+
+COMPONENTS: tuple[type[Component], ...] = tuple(
+    sorted(
+        (component for family in FAMILIES for component in _components(family)),
+        key=lambda component: component.xspec_name.lower(),
+    )
 )
 _BY_NAME = {component.xspec_name.lower(): component for component in COMPONENTS}
 

@@ -84,11 +84,7 @@ def spectrum(
     Raises:
         ValueError: If the posterior is of other parameters than the prior.
     """
-    if posterior.names != prior.names:
-        raise ValueError(
-            f"`prior` must be that of the posterior, of {', '.join(posterior.names)}; "
-            f"got one of {', '.join(prior.names)}. Of another fit?"
-        )
+    posterior.check_names(prior.names)
     given = observation if isinstance(observation, tuple) else (observation,)
     simulator = Simulator(prior, model, tuple(Folder(each) for each in given))
     rows = posterior.resampled_rows(jax.random.key(0), draws)

@@ -1,8 +1,10 @@
 """Every component: XSPEC's numbers, quadrature of its formula, and shared laws."""
 
 import dataclasses
+import importlib
 import itertools
 import math
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -20,46 +22,18 @@ from jsbi.model import (
     evaluate,
     find_component,
 )
-from tests.model.entries import (
-    absorption,
-    absorption_lines,
-    black_bodies,
-    bremsstrahlung,
-    comptonisation,
-    convolution,
-    cutoffs,
-    disks,
-    edges,
-    electrons,
-    lines,
-    power_laws,
-    shapes,
-    simple,
-    steps,
-)
 from tests.model.entries.entry import applied
 
 EDGES = np.geomspace(0.1, 12.0, 301)
 NARROW = np.arange(6.3, 6.5, 5e-4)
 
 
-ENTRIES = (
-    absorption,
-    absorption_lines,
-    black_bodies,
-    bremsstrahlung,
-    comptonisation,
-    convolution,
-    cutoffs,
-    disks,
-    edges,
-    electrons,
-    lines,
-    power_laws,
-    shapes,
-    simple,
-    steps,
-)
+FILES = sorted((Path(__file__).parent / "entries").glob("*.py"))
+ENTRIES = [
+    importlib.import_module(f"tests.model.entries.{path.stem}")
+    for path in FILES
+    if path.stem != "entry"
+]
 REGISTRY = {name: entry for part in ENTRIES for name, entry in part.ENTRIES.items()}
 CASES = [(name, case) for name, entry in REGISTRY.items() for case in entry.cases]
 ADDITIVE = [
@@ -83,15 +57,17 @@ def laws(cases):
 
 
 @eqx.filter_jit
-def spectrum_of(model, grid):
-    return model(grid)
+def spectrum_of(model, grid, *changed):
+    return model(grid, *changed)
 
 
 def values(name, case, edges=EDGES, changed=None):
     """The component on these bins, in float64 whatever the precision."""
-    given = None if changed is None else jnp.asarray(changed, float)
-    model = applied(find_component(name)(*case), given)
-    return np.asarray(spectrum_of(model, EnergyGrid(edges)), np.float64)
+    component, grid = find_component(name)(*case), EnergyGrid(edges)
+    if changed is None:
+        return np.asarray(spectrum_of(applied(component), grid), np.float64)
+    given = jnp.asarray(changed, float)
+    return np.asarray(spectrum_of(component, grid, given), np.float64)
 
 
 def arguments(name, case):

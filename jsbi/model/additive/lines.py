@@ -21,7 +21,7 @@ from jsbi.model.integrate import integrate
 _ENERGY_TIMES_WAVELENGTH = 12.39841974  # [keV Angstrom], in the digits of XSPEC
 
 
-def _narrow(
+def is_narrow(
     width: Scalar, centre: Scalar, places: Float[Array, " bin"]
 ) -> Bool[Array, ""]:
     """Whether a line is too narrow to be told from one without width."""
@@ -64,7 +64,7 @@ class Gaussian(Component, SpectralModel):
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """Integrate the photon flux over the bins [photons / cm^2 / s]."""
-        narrow = _narrow(self.sigma, self.energy, grid.low)
+        narrow = is_narrow(self.sigma, self.energy, grid.low)
         sigma = jnp.where(narrow, 1.0, self.sigma)
         scale = 1 / (jnp.sqrt(2.0) * sigma)
         low, high = (grid.low - self.energy) * scale, (grid.high - self.energy) * scale
@@ -163,7 +163,7 @@ class Lorentz(Component, SpectralModel):
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """Integrate the photon flux over the bins [photons / cm^2 / s]."""
-        narrow = _narrow(self.width, self.energy, grid.low)
+        narrow = is_narrow(self.width, self.energy, grid.low)
         half = 0.5 * jnp.where(narrow, 1.0, self.width)
         scalar_product = half**2 + (grid.low - self.energy) * (grid.high - self.energy)
         angle = jnp.arctan2(half * grid.width, scalar_product)

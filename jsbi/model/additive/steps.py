@@ -7,6 +7,7 @@ from jax.scipy.special import erfc
 from jaxtyping import Array, Float
 
 from jsbi.instrument import EnergyGrid
+from jsbi.model.additive.lines import is_narrow
 from jsbi.model.component import (
     Component,
     Scalar,
@@ -35,7 +36,7 @@ class Step(Component, SpectralModel):
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """Integrate the photon flux over the bins [photons / cm^2 / s]."""
-        sharp = self.sigma <= 1e-6 * jnp.maximum(self.energy, grid.low[0])
+        sharp = is_narrow(self.sigma, self.energy, grid.low)
         sigma = jnp.where(sharp, 1.0, self.sigma)
         scale = 1 / (jnp.sqrt(2.0) * sigma)
 

@@ -3,36 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxtyping import Array
-
-from jsbi.model import Convolution, Multiplicative, SpectralModel, spectral_model
+from jsbi.model import Convolution, spectral_model
 
 
-class GivenPhotons(SpectralModel):
-    """Photons of the bins as they are."""
-
-    spectrum: Array
-
-    def __call__(self, grid):
-        return self.spectrum
-
-
-class GivenFactor(Multiplicative):
-    """A factor of the bins as it is."""
-
-    spectrum: Array
-
-    def __call__(self, grid):
-        return self.spectrum
-
-
-def applied(component, spectrum=None):
-    """A component by itself, or a convolution of something, or of given bins."""
+def applied(component):
+    """A component by itself, or what a convolution makes of something."""
     if not isinstance(component, Convolution):
         return component
-    if spectrum is not None:
-        given = GivenFactor if component.changes_factor else GivenPhotons
-        return component * given(spectrum)
     if component.changes_factor:
         return component * spectral_model("tbabs")(**{"tbabs.nH": 0.5})
     values = {"powerlaw.PhoIndex": 1.7, "gaussian.Sigma": 0.2, "gaussian.norm": 0.05}
