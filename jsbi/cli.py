@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -56,6 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise  # a ValueError, but not the user's
     except ValueError as error:
         print(f"jsbi: error: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # Who reads our lines has had enough; the interpreter would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         known = error.filename is not None and error.strerror is not None
         text = f"{error.filename}: {error.strerror}" if known else error

@@ -1,6 +1,8 @@
 """The shell as its users meet it: what is printed, written and refused."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +156,15 @@ def test_info_tells_what_each_file_holds(fitted, capsys):
     for name, expected in files.items():
         assert main(["info", str(folder / name)]) == 0
         assert expected in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch, capfd):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", buffering=1) as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert main(["models"]) == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_models_lists_components_with_units_and_defaults(capsys):
