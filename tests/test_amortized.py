@@ -129,6 +129,7 @@ def observation(target, exposure):
     return make_observation(np.asarray(target.counts, float), exposure)
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_it_gives_the_same_numbers(network, spectra, tmp_path):
     """Any exposure of an observation is recognised; the file is all that is needed."""
     target = simulated(network, np.array([0.1, 0.2]), 5e3)
@@ -356,6 +357,7 @@ def test_the_record_tells_how_the_network_was_made(network):
     assert record["versions"]["jsbi"] == jsbi.__version__
 
 
+@pytest.mark.slow
 def test_a_training_without_examples_is_given_up(monkeypatch):
     monkeypatch.setattr("jsbi.estimate.amortize.FARTHEST", 1e-3)
     monkeypatch.setattr("jsbi.estimate.amortize.GUESS_STEPS", 100)
@@ -458,6 +460,7 @@ def saved(tmp_path, monkeypatch):
     return network, tmp_path / "saved.jsbi"
 
 
+@pytest.mark.slow
 def test_loading_trains_nothing(saved):
     network, path = saved
     loaded = jsbi.AmortizedPosterior.load(path, model=steep)

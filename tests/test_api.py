@@ -60,6 +60,7 @@ def test_every_method_gives_the_exact_posterior(observation, answer, method):
     assert posterior.method == {"auto": "mixture", "sbi": "network"}.get(method, method)
 
 
+@pytest.mark.slow
 def test_a_function_of_named_parameters_is_a_model_too(observation):
     def model(photon_index, norm):
         return jsbi.TBabs(0.1) * jsbi.PowerLaw(photon_index, norm)
@@ -78,6 +79,7 @@ def test_a_function_of_named_parameters_is_a_model_too(observation):
     assert ours.names == ("photon_index", "norm")
 
 
+@pytest.mark.slow
 def test_a_joint_fit_is_the_product_of_its_likelihoods(observation):
     """Two spectra of one source constrain as one of twice the exposure."""
     other = jsbi.simulate(jax.random.key(7), make_observation(), MODEL, TRUTH)

@@ -69,6 +69,7 @@ def normal(shift=0.0, width=1.0, draws=4000, log_evidence=-10.0):
     )
 
 
+@pytest.mark.slow
 def test_distances_are_those_that_were_put_in():
     found = accuracy(normal(0.5, 2.0, log_evidence=-10.3), normal())
     assert found.keys() == NEAR.keys()
@@ -445,6 +446,7 @@ def test_every_other_tool_that_is_here_agrees_with_quadrature(name, case):
     assert found.evaluations > 1000
 
 
+@pytest.mark.slow
 def test_families_have_the_sizes_that_they_say():
     assert with_counts(1000).observations[0].binned_counts.sum() == pytest.approx(
         1000, abs=130

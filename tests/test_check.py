@@ -503,7 +503,7 @@ def test_what_follows_a_spectrum_without_a_posterior_is_inferred(reused_keys):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_packaged_example_is_calibrated(tmp_path, capsys):
     observation, config = make_example(tmp_path)
     write_example(observation, config)

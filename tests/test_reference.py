@@ -159,8 +159,13 @@ def test_the_nicer_spectrum_of_barret_and_dupourque(nicer):
     assert posterior.report.verdict == "trusted"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("instrument", ["nicer", "epic_pn"])
+@pytest.mark.parametrize(
+    "instrument",
+    [
+        pytest.param("nicer", marks=pytest.mark.slow),
+        pytest.param("epic_pn", marks=pytest.mark.long),
+    ],
+)
 def test_ranks_of_the_truth_are_uniform(instrument, request):
     """Simulation-based calibration over the whole prior, 100 spectra each.
 

@@ -127,6 +127,7 @@ def check_against_quadrature(folder, rows):
         assert abs(posterior.log_evidence - log_z) < 5 * posterior.log_evidence_error
 
 
+@pytest.mark.slow
 def test_each_spectrum_gets_its_exact_posterior(trained, applied):
     check_against_quadrature(trained, applied[2][:3])
 
@@ -304,6 +305,7 @@ SPOILED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SPOILED)
 def test_one_bad_spectrum_stops_all_before_anything_is_written(
     trained, tmp_path, capsys, case

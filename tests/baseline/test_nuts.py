@@ -27,6 +27,7 @@ def sampled(reused_keys):
     return target, posterior, ticks
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_quadrature(sampled):
     target, posterior, _ = sampled
     _, mean, sd = grid_answer(target)

@@ -52,6 +52,7 @@ def by_brute_force(target, place, best, delta):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "delta"),
     [
@@ -178,6 +179,7 @@ def low_wall(a, b):
     return Landscape(0.7 * (jnp.abs(a) - 1), 2 * jax.nn.sigmoid(20 * a) + 0 * b)
 
 
+@pytest.mark.slow
 def test_a_better_fit_of_the_last_restart_is_the_best_fit(monkeypatch):
     target = landscape_target(low_wall)
     worse = SimpleNamespace(z=np.array([[1.0, 0.0]]), hits=np.array([1]), starts=1)

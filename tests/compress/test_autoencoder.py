@@ -32,6 +32,7 @@ def trial(narrow):
     return batch, jnp.asarray(counts, jnp.float32)
 
 
+@pytest.mark.slow
 def test_the_start_is_the_mean_of_the_examples(trained):
     start, example, _, _ = trained
     wanted = np.asarray(example.mean(0)) + 0.5 / 512

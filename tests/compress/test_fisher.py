@@ -42,6 +42,7 @@ def test_information_does_not_depend_on_the_batches(places, simulator, monkeypat
     assert whole.shape == (places, 2, 2)
 
 
+@pytest.mark.slow
 def test_scores_have_no_mean_at_the_fiducial_and_keep_the_information(simulator):
     """Information of normal scores: D^T C^-1 D, with D their slope, C their noise."""
     scores = FisherScores(simulator, PLACE)
@@ -63,6 +64,7 @@ def test_noise_of_the_scores_is_white_apart_from_the_prior(simulator):
     np.testing.assert_allclose(np.cov(values.T), np.eye(2), atol=0.04)
 
 
+@pytest.mark.slow
 def test_the_posterior_given_the_scores_is_as_narrow_as_given_the_counts():
     target = power_law_target()
     simulator = target.simulator

@@ -49,6 +49,7 @@ def test_networks_are_finite_far_from_the_examples(kind, counts):
     assert np.all(np.isfinite(network(jnp.full(40, counts))))
 
 
+@pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize("kind", KINDS)
 def test_networks_learn_what_a_line_between_channels_says(kind, example):

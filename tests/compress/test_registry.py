@@ -61,6 +61,7 @@ def test_kinds_joined_by_plus_follow_one_another(narrow):
     assert summary_length(compressor, 60) == 6
 
 
+@pytest.mark.slow
 def test_each_observation_of_a_joint_fit_is_summarised_alone(joint):
     compressor = make_compressor(
         jax.random.key(0), "network", joint, joint.simulator, features=3

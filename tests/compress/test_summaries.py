@@ -35,6 +35,7 @@ def loss(summary, key, data):
     return (summary(data) ** 2).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_leaves_the_summary_alone(kind, example):
     start = make_summaries(example)[kind]

@@ -105,6 +105,7 @@ def poor(reused_keys):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [4000, 10**9])
 def test_a_poor_emulator_is_corrected_and_its_error_told(poor, number):
     target, posterior = poor
@@ -149,6 +150,7 @@ def test_chains_keep_their_effective_draws_and_an_unknown_evidence(poor):
     assert corrected.r_hat == chain.r_hat
 
 
+@pytest.mark.slow
 def test_both_modes_are_emulated():
     target = landscape_target(two_modes)
     stand_in, report = emulate(jax.random.key(0), target, tolerance=1.0)

@@ -76,6 +76,7 @@ def test_beyond_the_edge_the_map_is_its_own_tangent():
     assert np.all(np.isfinite(slope(0.0)))
 
 
+@pytest.mark.slow
 def test_spectra_are_learned_within_their_noise(target, emulated):
     z = on_device(np.array([0.1, 0.2]) + 0.1 * RNG.standard_normal((300, 2)))
     exact = np.asarray(evaluate(target.simulator.expected_counts, z))
@@ -125,6 +126,7 @@ def test_too_few_simulations_are_refused(target, batch):
         train_emulator(jax.random.key(0), target.simulator, few)
 
 
+@pytest.mark.slow
 def test_the_likelihood_is_learned_where_it_matters(target, batch):
     z = np.asarray(batch.z, float)
     exact = target.log_likelihood(z)

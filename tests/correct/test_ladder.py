@@ -65,6 +65,7 @@ def test_the_first_rung_that_passes_is_the_last():
     assert names(take(power_law_target())) == ["mixture"]
 
 
+@pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize(
     "method",

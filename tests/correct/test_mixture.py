@@ -173,6 +173,7 @@ def test_the_answer_is_not_what_the_proposal_was_fitted_to():
     assert abs(np.mean(off)) < 3 / math.sqrt(len(off))
 
 
+@pytest.mark.slow
 def test_a_hopeless_target_is_refused_after_few_draws():
     """A likelihood that is noise on the scale of any proposal."""
 

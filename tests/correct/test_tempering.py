@@ -86,6 +86,7 @@ def test_a_proposal_in_the_wrong_place_or_too_narrow_is_rescued(shift, width):
     assert np.all(np.array(record["acceptance"]) > 0.4)
 
 
+@pytest.mark.slow
 def test_a_bent_ridge_is_filled():
     target = landscape_target(banana)
     posterior, _ = temper_draws(
@@ -94,6 +95,7 @@ def test_a_bent_ridge_is_filled():
     agrees(grid_answer(target), posterior)
 
 
+@pytest.mark.slow
 def test_a_mode_with_little_of_the_proposal_regains_its_share():
     target = landscape_target(two_modes)
     proposal = normals([0.95, 0.05], [[-1.0, 0.0], [1.0, 0.0]], [0.1, 0.15])

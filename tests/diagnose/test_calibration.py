@@ -193,6 +193,7 @@ def test_weights_make_a_wide_proposal_exact():
     assert before.effective_draws.max() == DRAWS > after.effective_draws.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draws", [3, 20])
 def test_few_equal_draws_give_uniform_ranks(draws):
     generator = np.random.default_rng(4)

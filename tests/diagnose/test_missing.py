@@ -143,6 +143,7 @@ def test_a_gap_between_two_bands_hides_nothing_above_it():
     assert len(edges) == len(energies) + 1
 
 
+@pytest.mark.slow
 def test_repeats_of_a_draw_are_no_independent_draws(clean):
     target, posterior = clean
     weight = np.array([45, 7, 4, 3, 2, 1, 1, 1]) / 64
@@ -167,6 +168,7 @@ def test_repeats_of_a_draw_are_no_independent_draws(clean):
     assert heavy.total()[1] > 0.3
 
 
+@pytest.mark.slow
 def test_the_scan_is_the_ratio_of_evidences_by_quadrature(clean):
     target, posterior = clean
     energies, _, sigmas = scan_energies(target.simulator)
@@ -192,6 +194,7 @@ def test_the_scan_is_the_ratio_of_evidences_by_quadrature(clean):
     assert abs(log_bayes - (both - alone)) < 4 * error + 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "added", ["absorber", pytest.param("gain shift", marks=pytest.mark.slow)]
 )

@@ -158,6 +158,7 @@ def fitted():
     return target, rung.posterior
 
 
+@pytest.mark.slow
 def test_spectra_of_the_posterior_are_poisson_around_its_draws(fitted):
     target, posterior = fitted
     z, counts = posterior_spectra(jax.random.key(1), target, posterior, 400)
@@ -201,6 +202,7 @@ def test_spectra_of_a_source_are_exact_and_carry_their_context():
     np.testing.assert_allclose(counts.var(), 7.0, atol=0.5)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_reconstructed_stands_out():
     generator = np.random.default_rng(6)
     made = draw(generator, 400)
@@ -244,6 +246,7 @@ def test_an_ensemble_disagrees_most_about_what_is_unlike_the_rest(ensemble):
     assert test.p_value == 1 / 61
 
 
+@pytest.mark.slow
 def test_an_ensemble_must_be_one_and_contexts_come_together(ensemble):
     one = dataclasses.replace(ensemble, members=1)
     with pytest.raises(ValueError, match="at least two networks"):

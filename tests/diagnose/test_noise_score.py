@@ -36,6 +36,7 @@ def error(score, w, known):
     return float(jnp.sqrt(((ours - theirs) ** 2).mean() / (theirs**2).mean()))
 
 
+@pytest.mark.slow
 def test_score_of_a_normal_density():
     generator = np.random.default_rng(0)
     w = generator.standard_normal((4000, 3))

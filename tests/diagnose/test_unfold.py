@@ -126,6 +126,7 @@ def test_training_spectra_are_of_one_count_and_fold_to_it(grid, spectra):
     assert np.median(apart) < 0.03
 
 
+@pytest.mark.slow
 def test_two_like_observations_are_one_of_twice_the_counts(
     observations, simulator, grid, spectra, untrained
 ):

@@ -67,6 +67,7 @@ def counted():
     return target, part
 
 
+@pytest.mark.slow
 def test_what_is_valid_is_kept_and_little_else(counted):
     """Of n draws the least likely is beyond a share 1 / n, and rarely 5 / n, of all."""
     target, part = counted

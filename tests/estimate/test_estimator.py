@@ -71,6 +71,7 @@ def transported(proposal, base):
     return jax.vmap(proposal.transport)(base)
 
 
+@pytest.mark.slow
 def test_the_density_is_the_mean_of_the_members(three):
     z = jax.vmap(REGION.sample)(jax.random.split(jax.random.key(0), DRAWS))
     each = np.array([densities(single(three, member), z) for member in range(3)])
@@ -94,6 +95,7 @@ def test_draws_follow_the_density(three):
         assert error < 0.05
 
 
+@pytest.mark.slow
 def test_every_member_draws_in_turn_as_if_alone(three):
     z = np.asarray(draws(three, jax.random.key(2), DRAWS))
     seven = jax.eval_shape(lambda key: three.sample(key, 7), jax.random.key(0))
@@ -106,6 +108,7 @@ def test_every_member_draws_in_turn_as_if_alone(three):
             assert test.pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_transport_is_the_density_of_the_first_member(three):
     base = three.sample_base(jax.random.key(4), DRAWS)
     z, log_det = transported(three, base)
@@ -129,6 +132,7 @@ def disagreement(proposal):
     return proposal.disagreement(jax.random.key(6), 2000)
 
 
+@pytest.mark.slow
 def test_those_who_say_the_same_agree():
     same = mixture(*[flow(0)] * 3)
     same = eqx.tree_at(lambda p: p.summary, same, jnp.ones((3, 3)))

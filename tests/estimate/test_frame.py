@@ -39,6 +39,7 @@ def region_of(frame, counts, context):
     return frame(counts, context)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimension", [1, 2, 5, 12])
 def test_inverse_factor_is_the_factor_of_the_inverse(dimension):
     generator = np.random.default_rng(dimension)
@@ -63,6 +64,7 @@ def test_a_fixed_frame_sees_nothing():
     assert frame.describe(region).shape == (0,)
 
 
+@pytest.mark.slow
 def test_the_gaussian_is_that_of_the_quadrature():
     target = power_law_target()
     region = region_of(frame_at(target, [0.0, 0.0]), target.counts, jnp.zeros(2))

@@ -51,6 +51,7 @@ def log_prob(estimator, counts, z):
     return np.asarray(_log_prob(estimator, counts, jnp.asarray(z, jnp.float32)), float)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_steps_are_whole_parts(trained):
     _, _, _, losses, ticks = trained
     assert len(losses) == sum(ticks) == 600
@@ -82,6 +83,7 @@ def test_the_density_is_normalised(trained):
     assert abs(float(density.sum()) * cell - 1) < 0.02
 
 
+@pytest.mark.slow
 def test_draws_carry_the_density_of_flow_and_defence(trained):
     target, _, estimator, _, _ = trained
     proposal = estimator.at(target.counts)
@@ -141,6 +143,7 @@ def network(features):
     return Embedding(jax.random.key(1), summary, example, features=features), example
 
 
+@pytest.mark.slow
 def test_the_compressor_is_blind_to_no_channel():
     compressor, example = network(5)
     jacobian = jax.jit(jax.jacfwd(compressor))(example[0])
@@ -154,6 +157,7 @@ def test_summaries_are_finite_far_from_the_training_data(counts):
     assert np.all(np.isfinite(eqx.filter_jit(compressor)(jnp.full(12, counts))))
 
 
+@pytest.mark.slow
 def test_one_parameter_is_enough_for_a_flow():
     flow = make_flow(jax.random.key(0), 1, 3, layers=2, width=16)
     with lenient_promotion():

@@ -114,6 +114,7 @@ def test_most_bins_are_tight(case):
         assert (tight & ~among_resonances(name, edges)).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_resonances_are_averaged_over_the_bin():
     edges = np.arange(0.49, 0.595, 1e-3)
     table = read_abundances("wilm")
@@ -126,6 +127,7 @@ def test_resonances_are_averaged_over_the_bin():
     assert np.abs(xspec / truth - 1).max() > 0.2  # the rule that we do not follow there
 
 
+@pytest.mark.slow
 def test_the_mean_over_resonances_does_not_depend_on_the_binning():
     """Optical depth times width is additive there, as it is not by XSPEC's rule."""
     fine, coarse = np.arange(0.49, 0.5945, 5e-4), np.arange(0.49, 0.5945, 4e-3)
@@ -169,6 +171,7 @@ def test_transmission_and_gradient_are_finite(absorber, column):
     assert slope < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("absorber", [TBabs, Phabs])
 def test_gradient_with_respect_to_the_column(absorber):
     grid, column = EnergyGrid(np.geomspace(0.2, 12.0, 300)), 0.3
@@ -196,6 +199,7 @@ def test_transparent_outside_the_data(absorber):
     np.testing.assert_array_equal(absorber(1e3)(above), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zTBabs", "TBgas"])
 def test_kinds_without_grains_are_those_of_xspec_at_any_redshift(kind, test_data):
     with np.load(test_data(f"../reference/xspec/{kind}.npz")) as file:
@@ -211,6 +215,7 @@ def test_kinds_without_grains_are_those_of_xspec_at_any_redshift(kind, test_data
             np.testing.assert_allclose(column * sigma[seen], depth, rtol=6e-6)
 
 
+@pytest.mark.slow
 def test_dust_and_molecules_change_the_absorption():
     edges = np.geomspace(0.3, 0.48, 10)
     kinds = ("TBabs", "zTBabs", "TBgas")

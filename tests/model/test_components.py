@@ -44,14 +44,14 @@ ADDITIVE = [
 FORMULAE = [(name, case) for name, case in CASES if REGISTRY[name].density]
 XSPEC = [name for name, entry in REGISTRY.items() if entry.xspec]
 # One or more of every kind, for which all laws are tested in the quick run too.
-QUICK = {"powerlaw", "diskbb", "gaussian", "constant", "TBabs", "edge", "cflux"}
+QUICK = {"powerlaw", "gaussian", "TBabs", "edge", "cflux"}
 
 
 def laws(cases):
-    """Cases, or names; those of components that are not quick carry `slow`."""
+    """Cases, or names; those of components that are not quick carry `long`."""
     rows = [case if isinstance(case, tuple) else (case,) for case in cases]
     return [
-        pytest.param(*row, marks=() if row[0] in QUICK else pytest.mark.slow)
+        pytest.param(*row, marks=() if row[0] in QUICK else pytest.mark.long)
         for row in rows
     ]
 

@@ -55,6 +55,7 @@ def test_gaunt_factor_of_helium_is_that_of_hydrogen_at_a_quarter_of_the_temperat
     np.testing.assert_allclose(ours(2.0, 2, reduced), ours(0.5, 1, reduced), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_gaunt_factor_of_cool_gas_is_that_of_the_table():
     at_nodes = ours(0.01358, 1, [1e-2, 1.0, 10.0])
     np.testing.assert_allclose(at_nodes, [2.65, 1.32, 0.97], rtol=1e-5)

@@ -15,6 +15,8 @@ from jsbi.data import read_observation
 from jsbi.instrument import Folder
 from jsbi.model import spectral_model
 
+pytestmark = pytest.mark.slow
+
 FILES = "maxi_j1820_nicer/1200120106_"
 
 spectral = {
@@ -92,7 +94,6 @@ def test_power_law_and_disk(spectrum):
     assert np.sum(residual**2) == pytest.approx(643.872328, rel=0.02)
 
 
-@pytest.mark.slow
 def test_comptonised_disk(spectrum):
     """The seeds of the Comptonised photons have the temperature of the disk."""
 

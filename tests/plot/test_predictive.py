@@ -14,6 +14,7 @@ def case(request, posterior, observation, model, prior):
     return target, posterior, observations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False])
 def test_panels_show_bands_probabilities_and_cumulative_residuals(case, known):
     target, posterior, observations = case

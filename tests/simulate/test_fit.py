@@ -64,6 +64,7 @@ def test_the_curvature_is_fisher_information_for_data_without_noise():
     np.testing.assert_allclose(found.hessian[0], information, rtol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [1, 3])
 def test_passes_are_limited_and_never_make_it_worse(most):
     target = power_law_target()
