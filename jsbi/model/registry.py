@@ -13,6 +13,8 @@ from jsbi.model.additive import (
     kompaneets,
     lines,
     power_laws,
+    relativistic,
+    scattered_black_body,
     steps,
 )
 from jsbi.model.component import Component, Convolution, SpectralModel
@@ -43,6 +45,8 @@ FAMILIES: tuple[ModuleType, ...] = (
     kompaneets,
     lines,
     power_laws,
+    relativistic,
+    scattered_black_body,
     steps,
     covering,
     flux,
