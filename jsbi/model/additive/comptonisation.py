@@ -189,7 +189,7 @@ class TitarchukComptonisation(Component, SpectralModel):
     T0: Scalar = parameter("T0", 0.1, (1e-3, 100.0), "keV")
     kT: Scalar = parameter("kT", 50.0, (2.0, 500.0), "keV")
     depth: Scalar = parameter("taup", 1.0, (0.01, 200.0))
-    approx: Scalar = parameter("approx", 1.0, (-200.0, 200.0))
+    approx: Scalar = parameter("approx", 1.0, (-200.0, 200.0), frozen=True)
     norm: Scalar = normalisation("of Titarchuk (1994)")
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:

@@ -79,7 +79,7 @@ class DiskBlackBody(Component, SpectralModel):
     `norm * K * Tin^2 * x^(-2/3) * integral_x^inf u^(5/3) / (e^u - 1) du` with
     x = E / Tin [photons / cm^2 / s / keV]. K follows XSPEC's normalisation, which lies
     0.424 % above (8/3) 1.0344e-3; the spectral shape differs from XSPEC's table by less
-    than 1e-4.
+    than 1e-4. XSPEC also allows a `Tin` of 0, which gives no photons and no x.
 
     Source: Mitsuda et al. (1984), PASJ 36, 741; XSPEC manual, `diskbb`.
     """

@@ -190,8 +190,8 @@ class ThermalComptonisation(Component, SpectralModel):
     xspec_name: ClassVar[str] = "nthComp"
     index: Scalar = parameter("Gamma", 1.7, (1.001, 10.0))
     kT_e: Scalar = parameter("kT_e", 100.0, (1.0, 1000.0), "keV")
-    kT_bb: Scalar = parameter("kT_bb", 0.1, (1e-3, 10.0), "keV")
-    inp_type: Scalar = parameter("inp_type", 0.0, (0.0, 1.0))
+    kT_bb: Scalar = parameter("kT_bb", 0.1, (1e-3, 10.0), "keV", frozen=True)
+    inp_type: Scalar = parameter("inp_type", 0.0, (0.0, 1.0), frozen=True)
     redshift: Scalar = redshift()
     norm: Scalar = normalisation("photons / keV / cm^2 / s at 1 keV")
 

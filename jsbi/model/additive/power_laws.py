@@ -208,8 +208,8 @@ class PeggedPowerLaw(Component, SpectralModel):
 
     xspec_name: ClassVar[str] = "pegpwrlw"
     photon_index: Scalar = parameter("PhoIndex", 1.0, (-3.0, 10.0))
-    low: Scalar = parameter("eMin", 2.0, (-100.0, 1e10), "keV")
-    high: Scalar = parameter("eMax", 10.0, (-100.0, 1e10), "keV")
+    low: Scalar = parameter("eMin", 2.0, (-100.0, 1e10), "keV", frozen=True)
+    high: Scalar = parameter("eMax", 10.0, (-100.0, 1e10), "keV", frozen=True)
     norm: Scalar = normalisation("1e-12 erg / cm^2 / s between eMin and eMax")
 
     def _log_height(self) -> Scalar:
@@ -267,7 +267,7 @@ class LogParabola(Component, SpectralModel):
     xspec_name: ClassVar[str] = "logpar"
     alpha: Scalar = parameter("alpha", 1.5, (0.0, 4.0))
     beta: Scalar = parameter("beta", 0.2, (-4.0, 4.0))
-    pivot: Scalar = parameter("pivotE", 1.0, (1e-4, 1e6), "keV")
+    pivot: Scalar = parameter("pivotE", 1.0, (1e-4, 1e6), "keV", frozen=True)
     norm: Scalar = normalisation("photons / keV / cm^2 / s at the pivot")
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:

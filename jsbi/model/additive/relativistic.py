@@ -171,9 +171,9 @@ class DiskLine(Component, SpectralModel):
 
     xspec_name: ClassVar[str] = "diskline"
     energy: Scalar = parameter("LineE", 6.7, (0.0, 100.0), "keV")
-    slope: Scalar = parameter("Betor10", -2.0, (-10.0, 20.0))
-    inner: Scalar = parameter("Rin_M", 10.0, (6.0, 10000.0), "G M / c^2")
-    outer: Scalar = parameter("Rout_M", 1000.0, (0.0, 1e7), "G M / c^2")
+    slope: Scalar = parameter("Betor10", -2.0, (-10.0, 20.0), frozen=True)
+    inner: Scalar = parameter("Rin_M", 10.0, (6.0, 10000.0), "G M / c^2", frozen=True)
+    outer: Scalar = parameter("Rout_M", 1000.0, (0.0, 1e7), "G M / c^2", frozen=True)
     inclination: Scalar = parameter("Incl", 30.0, (0.0, 90.0), "degrees")
     norm: Scalar = normalisation("photons / cm^2 / s")
 

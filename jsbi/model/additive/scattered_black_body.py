@@ -178,7 +178,7 @@ class ScatteredBlackBody(Component, SpectralModel):
 
     xspec_name: ClassVar[str] = "compbb"
     kT: Scalar = parameter("kT", 1.0, (1e-4, 200.0), "keV")
-    kTe: Scalar = parameter("kTe", 50.0, (1.0, 200.0), "keV")
+    kTe: Scalar = parameter("kTe", 50.0, (1.0, 200.0), "keV", frozen=True)
     tau: Scalar = parameter("tau", 0.1, (0.0, 10.0))
     norm: Scalar = normalisation("(radius / km)^2 / (distance / 10 kpc)^2")
 

@@ -46,8 +46,8 @@ class EnergyFlux(Component, Convolution):
 
     xspec_name: ClassVar[str] = "cflux"
     linear: ClassVar[bool] = False
-    lowest: Scalar = parameter("Emin", 0.5, (0.0, 1e6), "keV")
-    highest: Scalar = parameter("Emax", 10.0, (0.0, 1e6), "keV")
+    lowest: Scalar = parameter("Emin", 0.5, (0.0, 1e6), "keV", frozen=True)
+    highest: Scalar = parameter("Emax", 10.0, (0.0, 1e6), "keV", frozen=True)
     log_flux: Scalar = parameter(
         "lg10Flux", -12.0, (-100.0, 100.0), "lg(erg / cm^2 / s)"
     )
@@ -76,8 +76,8 @@ class PhotonFlux(Component, Convolution):
 
     xspec_name: ClassVar[str] = "cpflux"
     linear: ClassVar[bool] = False
-    lowest: Scalar = parameter("Emin", 0.5, (0.0, 1e6), "keV")
-    highest: Scalar = parameter("Emax", 10.0, (0.0, 1e6), "keV")
+    lowest: Scalar = parameter("Emin", 0.5, (0.0, 1e6), "keV", frozen=True)
+    highest: Scalar = parameter("Emax", 10.0, (0.0, 1e6), "keV", frozen=True)
     flux: Scalar = parameter("Flux", 1.0, (0.0, 1e10), "photons / cm^2 / s")
 
     def __call__(

@@ -78,7 +78,7 @@ class Simpl(Component, Convolution):
     xspec_name: ClassVar[str] = "simpl"
     photon_index: Scalar = parameter("Gamma", 2.3, (1.0, 5.0))
     fraction: Scalar = parameter("FracSctr", 0.05, (0.0, 1.0))
-    only_up: Scalar = parameter("UpScOnly", 1.0, (0.0, 100.0))
+    only_up: Scalar = parameter("UpScOnly", 1.0, (0.0, 100.0), frozen=True)
 
     def __call__(
         self, grid: EnergyGrid, spectrum: Float[Array, " bin"]

@@ -52,7 +52,9 @@ class ShiftPhotons(Component, Convolution):
     """
 
     xspec_name: ClassVar[str] = "vashift"
-    velocity: Scalar = parameter("Velocity_kms", 0.0, (-1e4, 1e4), "km / s")
+    velocity: Scalar = parameter(
+        "Velocity_kms", 0.0, (-1e4, 1e4), "km / s", frozen=True
+    )
 
     def __call__(
         self, grid: EnergyGrid, spectrum: Float[Array, " bin"]

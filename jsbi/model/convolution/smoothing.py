@@ -88,7 +88,7 @@ class _Smoothing(Component, Convolution):
     """Photons of each bin spread out by a kernel around where they are."""
 
     width: Scalar = parameter("Sig_6keV", 1.0, (0.0, 20.0), "keV")
-    index: Scalar = parameter("Index", 0.0, (-1.0, 1.0))
+    index: Scalar = parameter("Index", 0.0, (-1.0, 1.0), frozen=True)
 
     @abstractmethod
     def share(self, target: _Bins, source: _Bins, width: Array) -> Array:

@@ -198,6 +198,8 @@ class RedshiftedTBabs(Absorber):
 class TBgas(RedshiftedTBabs):
     """Absorption by atoms at a redshift, with neither dust nor molecules.
 
+    XSPEC's hard limits allow a redshift of -1, which leaves no energy.
+
     Source: Wilms, Allen & McCray (2000), ApJ 542, 914; XSPEC manual, `TBgas`.
     """
 
@@ -207,7 +209,8 @@ class TBgas(RedshiftedTBabs):
 class TBpcf(Absorber):
     """`TBabs` at a redshift, which covers a fraction of the source.
 
-    Unlike `zTBabs` it has dust, as in XSPEC.
+    Unlike `zTBabs` it has dust, as in XSPEC, whose hard limits allow a redshift of -1,
+    which leaves no energy.
 
     Source: Wilms, Allen & McCray (2000), ApJ 542, 914; XSPEC manual, `TBpcf`.
     """

@@ -120,7 +120,7 @@ class Notch(Component, Multiplicative):
     xspec_name: ClassVar[str] = "notch"
     energy: Scalar = parameter("LineE", 3.5, (0.0, 20.0), "keV")
     width: Scalar = parameter("Width", 1.0, (0.0, 20.0), "keV")
-    fraction: Scalar = parameter("CvrFract", 1.0, (0.0, 1.0))
+    fraction: Scalar = parameter("CvrFract", 1.0, (0.0, 1.0), frozen=True)
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """The fraction of the photons of each bin that passes."""
@@ -145,9 +145,9 @@ class CyclotronAbsorption(Component, Multiplicative):
     xspec_name: ClassVar[str] = "cyclabs"
     depth: Scalar = parameter("Depth0", 2.0, (0.0, 100.0))
     energy: Scalar = parameter("E0", 30.0, (1.0, 100.0), "keV")
-    width: Scalar = parameter("Width0", 10.0, (1.0, 100.0), "keV")
-    second_depth: Scalar = parameter("Depth2", 0.0, (0.0, 100.0))
-    second_width: Scalar = parameter("Width2", 20.0, (1.0, 100.0), "keV")
+    width: Scalar = parameter("Width0", 10.0, (1.0, 100.0), "keV", frozen=True)
+    second_depth: Scalar = parameter("Depth2", 0.0, (0.0, 100.0), frozen=True)
+    second_width: Scalar = parameter("Width2", 20.0, (1.0, 100.0), "keV", frozen=True)
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """The fraction of the photons of each bin that passes."""

@@ -69,7 +69,7 @@ class SmearedEdge(Component, Multiplicative):
     xspec_name: ClassVar[str] = "smedge"
     energy: Scalar = parameter("edgeE", 7.0, (0.1, 100.0), "keV")
     depth: Scalar = parameter("MaxTau", 1.0, (0.0, 10.0))
-    index: Scalar = parameter("index", -2.67, (-10.0, 10.0))
+    index: Scalar = parameter("index", -2.67, (-10.0, 10.0), frozen=True)
     width: Scalar = parameter("width", 10.0, (0.01, 100.0), "keV")
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:

@@ -23,7 +23,7 @@ class ExponentialFactor(Component, Multiplicative):
     xspec_name: ClassVar[str] = "expfac"
     amplitude: Scalar = parameter("Ampl", 1.0, (0.0, 1e6))
     factor: Scalar = parameter("Factor", 1.0, (0.0, 1e6), "1 / keV")
-    start: Scalar = parameter("StartE", 0.5, (0.0, 1e6), "keV")
+    start: Scalar = parameter("StartE", 0.5, (0.0, 1e6), "keV", frozen=True)
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """The factor of each bin."""

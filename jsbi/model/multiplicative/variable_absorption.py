@@ -112,7 +112,8 @@ class TBfeo(Absorber):
     """`TBabs` at a redshift, with the abundances of oxygen and iron.
 
     They are relative to the table, and the same for gas and grains. XSPEC's hard limits
-    allow any, even negative; here they are from 0 to 1000.
+    allow any, even negative; here they are from 0 to 1000. They also allow a redshift
+    of -1, which leaves no energy.
 
     Source: Wilms, Allen & McCray (2000), ApJ 542, 914; XSPEC manual, `TBfeo`.
     """
