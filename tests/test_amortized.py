@@ -24,7 +24,11 @@ from jsbi.simulate import (
 from jsbi.store import load_arrays, save_arrays
 from tests.targets import grid_answer, make_observation, power_law
 
-pytestmark = [pytest.mark.network, pytest.mark.usefixtures("reused_keys")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.network,
+    pytest.mark.usefixtures("reused_keys"),
+]
 OWN = 2e3  # exposure of the training's observation [s]
 LONGEST = 2e4
 BACKGROUND = np.full(60, 2.0)
@@ -93,7 +97,6 @@ def check(posterior, target):
     assert np.all(np.abs(width / sd - 1) < allowed)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("row", EXPOSURES)
 def test_posteriors_are_those_of_the_quadrature_at_any_exposure(spectra, row):
     _, targets, posteriors = spectra
@@ -129,7 +132,6 @@ def observation(target, exposure):
     return make_observation(np.asarray(target.counts, float), exposure)
 
 
-@pytest.mark.slow
 def test_saved_and_loaded_it_gives_the_same_numbers(network, spectra, tmp_path):
     """Any exposure of an observation is recognised; the file is all that is needed."""
     target = simulated(network, np.array([0.1, 0.2]), 5e3)
@@ -157,7 +159,6 @@ def test_the_scale_of_the_background_matters(network):
     assert right.log_evidence > wrong.log_evidence + 5
 
 
-@pytest.mark.slow
 def test_grouping_is_that_of_the_training(network):
     target = simulated(network, np.array([0.1, 0.2]), OWN)
     given = observation(target, OWN)
@@ -166,7 +167,6 @@ def test_grouping_is_that_of_the_training(network):
     np.testing.assert_array_equal(one.z, two.z)
 
 
-@pytest.mark.slow
 def test_what_few_draws_do_not_settle_is_inferred_anew(network):
     target = simulated(network, np.array([0.1, 0.2]), OWN)
     (posterior,) = network.many(
@@ -181,7 +181,6 @@ def test_what_few_draws_do_not_settle_is_inferred_anew(network):
     assert [rung["rung"] for rung in posterior.report.rungs] == ["amortised", "mixture"]
 
 
-@pytest.mark.slow
 def test_fewer_draws_than_a_verdict_asks_for_are_inferred_anew(network):
     target = simulated(network, np.array([0.1, 0.2]), OWN)
     counts = np.asarray(target.counts, float)[None]
@@ -357,7 +356,6 @@ def test_the_record_tells_how_the_network_was_made(network):
     assert record["versions"]["jsbi"] == jsbi.__version__
 
 
-@pytest.mark.slow
 def test_a_training_without_examples_is_given_up(monkeypatch):
     monkeypatch.setattr("jsbi.estimate.amortize.FARTHEST", 1e-3)
     monkeypatch.setattr("jsbi.estimate.amortize.GUESS_STEPS", 100)
@@ -398,7 +396,6 @@ def joint(reused_keys):
     )
 
 
-@pytest.mark.slow
 def test_a_joint_fit_is_that_of_the_quadrature_and_is_saved_whole(joint, tmp_path):
     conditions = joint.conditions
     context = jnp.asarray(conditions.context(1.5, 1.0), float)
@@ -460,7 +457,6 @@ def saved(tmp_path, monkeypatch):
     return network, tmp_path / "saved.jsbi"
 
 
-@pytest.mark.slow
 def test_loading_trains_nothing(saved):
     network, path = saved
     loaded = jsbi.AmortizedPosterior.load(path, model=steep)

@@ -19,7 +19,11 @@ from jsbi.data import write_arf, write_response, write_spectrum
 from jsbi.estimate import untrained
 from tests.targets import grid_answer, make_observation, power_law
 
-pytestmark = [pytest.mark.usefixtures("reused_keys"), pytest.mark.network]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.network,
+    pytest.mark.usefixtures("reused_keys"),
+]
 MODEL, PRIOR = power_law()
 CONFIG = """
 model = "tbabs*powerlaw"
@@ -127,12 +131,10 @@ def check_against_quadrature(folder, rows):
         assert abs(posterior.log_evidence - log_z) < 5 * posterior.log_evidence_error
 
 
-@pytest.mark.slow
 def test_each_spectrum_gets_its_exact_posterior(trained, applied):
     check_against_quadrature(trained, applied[2][:3])
 
 
-@pytest.mark.slow
 def test_a_trained_network_needs_no_other_method(tmp_path):
     write_spectra(tmp_path)
     (tmp_path / "fit.toml").write_text(CONFIG)
@@ -241,7 +243,6 @@ def test_posteriors_are_saved_as_they_come_and_the_table_last(
     assert sorted(file.name for file in out.iterdir()) == ["first.jsbi", "second.jsbi"]
 
 
-@pytest.mark.slow
 def test_responses_in_place_of_those_of_the_header(trained, tmp_path, capsys):
     shutil.copy(trained / "first.pha", tmp_path / "alone.pha")
     arguments = "apply", trained / "net.jsbi", tmp_path / "alone.pha"
@@ -305,7 +306,6 @@ SPOILED = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", SPOILED)
 def test_one_bad_spectrum_stops_all_before_anything_is_written(
     trained, tmp_path, capsys, case

@@ -36,6 +36,7 @@ def test_moments_are_those_of_quadrature(sampled):
     assert np.all(np.abs(posterior.z.std(0) / sd - 1) < error)
 
 
+@pytest.mark.slow
 def test_diagnostics_tell_of_good_mixing(sampled):
     _, posterior, _ = sampled
     assert posterior.r_hat < 1.01
@@ -44,12 +45,14 @@ def test_diagnostics_tell_of_good_mixing(sampled):
     assert np.isnan(posterior.pareto_k)
 
 
+@pytest.mark.slow
 def test_draws_are_rounded_up_to_whole_parts_and_progress_adds_up(sampled):
     _, posterior, ticks = sampled
     assert posterior.draws == 3 * 1000
     assert sum(ticks) == 400 + 1000
 
 
+@pytest.mark.slow
 def test_chains_that_disagree_are_seen(sampled):
     target, _, _ = sampled
     apart = np.random.default_rng(0).normal(size=(4, 500, 2))

@@ -79,6 +79,7 @@ def test_sufficient_scores_reach_the_bound(complete):
     assert complete.names == ("powerlaw.PhoIndex", "powerlaw.norm")
 
 
+@pytest.mark.slow
 def test_slope_is_the_share_of_variance_that_the_data_explain(complete):
     """For normal posteriors it is 1 - (posterior sd / prior sd)^2."""
     explained = 1 - (complete.bound_sd / complete.prior_sd) ** 2
@@ -98,11 +99,13 @@ def test_the_bound_is_the_posterior_width_of_a_normal_problem(complete):
     np.testing.assert_allclose(complete.bound_sd, width, rtol=0.08)
 
 
+@pytest.mark.slow
 def test_widths_of_the_posterior_are_those_of_its_weighted_draws(complete):
     expected = 0.1 * np.sqrt(0.25 * 0.75)
     np.testing.assert_allclose(complete.posterior_sd, [expected, 0.0], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_posterior_of_other_parameters_is_refused(complete):
     other = Posterior(
         names=("a", "b"),

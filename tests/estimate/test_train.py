@@ -59,6 +59,7 @@ def test_the_loss_falls_and_steps_are_whole_parts(trained):
     assert losses[-50:].mean() < losses[:20].mean() - 1
 
 
+@pytest.mark.slow
 def test_training_moves_neither_scales_nor_region(trained):
     _, start, estimator, _, _ = trained
     before, after = (
@@ -73,6 +74,7 @@ def test_training_moves_neither_scales_nor_region(trained):
     assert np.abs(weight - moved).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_density_is_normalised(trained):
     target, _, estimator, _, _ = trained
     _, mean, sd = grid_answer(target)
@@ -102,6 +104,7 @@ def test_draws_carry_the_density_of_flow_and_defence(trained):
     )
 
 
+@pytest.mark.slow
 def test_reweighted_draws_are_the_exact_posterior(trained):
     target, _, estimator, _, _ = trained
     proposal = estimator.at(target.counts)
@@ -194,6 +197,7 @@ def test_examples_are_what_an_estimator_sees(trained):
     )
 
 
+@pytest.mark.slow
 def test_the_default_frame_is_the_gaussian_of_the_source(trained):
     target, start, _, _, _ = trained
     region = start.frame.region

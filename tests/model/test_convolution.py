@@ -9,7 +9,6 @@ from scipy.special import erf
 
 from jsbi.instrument import EnergyGrid
 from jsbi.model import evaluate, find_component, spectral_model
-from tests.model.entries.entry import applied
 
 EDGES = np.geomspace(0.1, 12.0, 401)
 UNEVEN = np.concatenate(
@@ -19,7 +18,7 @@ UNEVEN = np.concatenate(
 
 @eqx.filter_jit
 def convolved(component, spectrum, grid):
-    return applied(component, spectrum)(grid)
+    return component(grid, spectrum)
 
 
 def values(name, case, spectrum, edges=EDGES):
