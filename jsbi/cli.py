@@ -263,10 +263,14 @@ def _seed(given: int | None, default: int = 0) -> int:
 
 def _simulate(options: argparse.Namespace) -> int:
     config = read_config(options.config)
-    missing = [name for name in config.model.parameters if name not in config.truth]
+    missing = [
+        name
+        for name, declared in config.model.parameters.items()
+        if not declared.frozen and name not in config.truth
+    ]
     if missing:
         raise ValueError(
-            f"{options.config}: [truth] must give every parameter to simulate; "
+            f"{options.config}: [truth] must give every parameter that is not frozen; "
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
         )
     path = check_file(options.out)

@@ -339,6 +339,12 @@ def test_simulating_needs_the_whole_truth(folder, capsys):
     assert "tbabs.nH, powerlaw.PhoIndex are missing" in message
 
 
+def test_simulating_leaves_frozen_parameters_at_their_defaults(folder):
+    change(folder, '"tbabs*powerlaw"', '"vashift*tbabs*powerlaw"')
+    arguments = ["simulate", folder / "fit.toml", "--out", folder / "f.pha"]
+    assert main([str(argument) for argument in arguments]) == 0
+
+
 @pytest.mark.parametrize(
     ("out", "reason"),
     [
