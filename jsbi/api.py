@@ -292,26 +292,7 @@ def check_parameters(model: Callable[..., Any], prior: Prior) -> None:
         )
     if isinstance(model, ExpressionModel):
         for name, ends in prior.reach().items():
-            check_limits(model, name, *ends)
-
-
-def check_limits(model: ExpressionModel, name: str, *values: float) -> None:
-    """Check values of a parameter against XSPEC's hard limits.
-
-    Raises:
-        ValueError: If one lies outside.
-    """
-    parameter = model.parameters[name]
-    for value in values:
-        # A part in a million is rounding.
-        slack = 1e-6 * abs(value)
-        if not parameter.low - slack <= value <= parameter.high + slack:
-            raise ValueError(
-                f"{name!r} must be between {parameter.low:g} and {parameter.high:g} "
-                f"{parameter.unit}".rstrip()
-                + f"; its prior or value reaches {value:g}. Restrict it with uniform, "
-                "loguniform or truncated_normal."
-            )
+            model.check_limits(name, *ends)
 
 
 def simulate(
@@ -330,7 +311,8 @@ def simulate(
         parameters: Their values.
 
     Raises:
-        ValueError: If the model does not give photons.
+        ValueError: If the model does not give photons, or a value is outside of XSPEC's
+            hard limits.
 
     Returns: The observation with Poisson counts in every detector channel. The
         background is that of the model: none.
@@ -341,7 +323,8 @@ def simulate(
         group=np.arange(len(observation.counts)),
     )
     folder = Folder(whole)
-    spectrum = model(**parameters)
+    known = isinstance(model, ExpressionModel)
+    spectrum = model.at(parameters) if known else model(**parameters)
     if not isinstance(spectrum, SpectralModel):
         raise ValueError(
             "Only photons can be folded into all channels, so the model must return a "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsbi.api import check_choices, check_limits, check_parameters
+from jsbi.api import check_choices, check_parameters
 from jsbi.data import Observation, read_observation
 from jsbi.model import ExpressionModel, spectral_model, suggest
 from jsbi.simulate import Prior, prior_from
@@ -239,5 +239,5 @@ def _truth(model: ExpressionModel, table: dict[str, Any]) -> dict[str, float]:
             )
         if type(value) not in (int, float):
             raise ValueError(f"`truth.{name}` must be a number; got {value!r}.")
-        check_limits(model, name, float(value))
+        model.check_limits(name, value)
     return {name: float(value) for name, value in table.items()}

@@ -131,6 +131,9 @@ def test_simulated_counts_follow_the_model():
     assert np.abs(pull).max() < 5
     assert abs(np.mean(np.square(pull)) - 1) < 0.6
     assert np.all(np.array(draws) == np.round(draws))
+    outside = TRUTH | {"powerlaw.PhoIndex": 99.0}
+    with pytest.raises(ValueError, match="reaches 99"):
+        jsbi.simulate(jax.random.key(0), empty, MODEL, outside)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Write any model as an OGIP table model."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
@@ -51,14 +53,15 @@ def write_table_model(
     Returns: What was written.
 
     Raises:
-        ValueError: If the grid is not one, or the function returns something else than
-            finite numbers for the bins, or is not linear in an additional parameter.
+        ValueError: If the grid is not one, or no expression could use the table, or the
+            function returns something else than finite numbers for the bins, or is not
+            linear in an additional parameter.
+        FileNotFoundError: If the folder does not exist.
 
     Source: OGIP memo OGIP/92-009.
     """
     edges = np.asarray(energy_edges, np.float64)
-    bins = max(len(edges) - 1, 0)
-    spectra = _tabulate(function, parameters, additional, bins)
+    shape = (*(len(each.values) for each in parameters), max(len(edges) - 1, 0))
     table = TableModel(
         name=name or str(path).rsplit("/", 1)[-1].split(".")[0],
         unit="photons/cm^2/s" if additive else "",
@@ -66,15 +69,39 @@ def write_table_model(
         parameters=tuple(parameters),
         additional=tuple(additional),
         energy_edges=edges,
-        spectra=spectra[0],
-        additions=spectra[1:],
+        spectra=np.broadcast_to(0.0, shape),
+        additions=np.broadcast_to(0.0, (len(additional), *shape)),
         redshift=redshift,
         energy_scale=energy_scale,
         below=below,
         above=above,
     )
+    # Before the function is called for the whole grid, which may take days.
+    _check_usable(path, table)
+    spectra = _tabulate(function, parameters, additional, shape[-1])
+    table = dataclasses.replace(table, spectra=spectra[0], additions=spectra[1:])
     save_table_model(path, table)
     return table
+
+
+def _check_usable(path: PathLike, table: TableModel) -> None:
+    """Refuse what cannot be written, or what no expression could use."""
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {str(folder)!r}.")
+    _check_names(path, table)
+    if table.additive and (table.below or table.above):
+        raise ValueError(
+            f"{path}: a table of photons has none outside of its energies; got "
+            f"{table.below or 0:g} below and {table.above or 0:g} above. For a factor?"
+        )
+    added = {"z": table.redshift, "Escale": table.energy_scale, "norm": table.additive}
+    for each in (*table.parameters, *table.additional):
+        if added.get(each.name):
+            raise ValueError(
+                f"{path}: no parameter may be called {each.name!r}: readers of such a "
+                "table add one of that name."
+            )
 
 
 def _tabulate(
@@ -147,12 +174,7 @@ def save_table_model(path: PathLike, table: TableModel) -> None:
     Raises:
         ValueError: If a name is longer than the format allows.
     """
-    for each in (*table.parameters, *table.additional):
-        if len(each.name) > _LONGEST or not each.name.isascii():
-            raise ValueError(
-                f"{path}: a parameter's name may have {_LONGEST} ASCII characters; got "
-                f"{each.name!r}. Shorten it."
-            )
+    _check_names(path, table)
     primary = fits.PrimaryHDU()
     keywords = {
         "CONTENT": "MODEL",
@@ -171,6 +193,15 @@ def save_table_model(path: PathLike, table: TableModel) -> None:
     hdus = [primary, _parameters(table), _energies(table), _spectra(table)]
     with atomic_path(path) as temporary:
         fits.HDUList(hdus).writeto(temporary, overwrite=True)
+
+
+def _check_names(path: PathLike, table: TableModel) -> None:
+    for each in (*table.parameters, *table.additional):
+        if len(each.name) > _LONGEST or not each.name.isascii():
+            raise ValueError(
+                f"{path}: a parameter's name may have {_LONGEST} ASCII characters; got "
+                f"{each.name!r}. Shorten it."
+            )
 
 
 def _parameters(table: TableModel) -> fits.BinTableHDU:

@@ -124,13 +124,13 @@ def find_file(path: PathLike, purpose: str = "file") -> Path:
         IsADirectoryError: If it is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: the {purpose} must be a file; got a folder.")
     packed = path.with_name(path.name + ".gz")
     unpacked = path.with_suffix("") if path.suffix == ".gz" else path
     for candidate in (path, packed, unpacked):
         if candidate.is_file():
             return candidate
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: the {purpose} must be a file; got a folder.")
     raise FileNotFoundError(
         f"{path}: no such {purpose}, nor {packed.name}. Relative paths start at "
         f"{Path.cwd()}; names in a spectrum's header, at the spectrum."

@@ -38,6 +38,10 @@ from jsbi.model.additive.power_laws import PeggedPowerLaw as PeggedPowerLaw
 from jsbi.model.additive.power_laws import PowerLaw as PowerLaw
 from jsbi.model.additive.power_laws import RedshiftedPowerLaw as RedshiftedPowerLaw
 from jsbi.model.additive.power_laws import TwiceBrokenPowerLaw as TwiceBrokenPowerLaw
+from jsbi.model.additive.relativistic import DiskLine as DiskLine
+from jsbi.model.additive.scattered_black_body import (
+    ScatteredBlackBody as ScatteredBlackBody,
+)
 from jsbi.model.additive.steps import Step as Step
 from jsbi.model.component import Component as Component
 from jsbi.model.component import Convolution as Convolution

@@ -263,6 +263,27 @@ class ExpressionModel(eqx.Module):
             for parameter in component.parameters().values()
         }
 
+    def check_limits(self, name: str, *values: Any) -> None:
+        """Check values of a parameter against XSPEC's hard limits.
+
+        Raises:
+            ValueError: If one is no number, or lies outside.
+        """
+        parameter = self.parameters[name]
+        for value in values:
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                raise ValueError(f"{name!r} must be a number; got {value!r}.") from None
+            slack = 1e-6 * abs(number)  # of rounding
+            if not parameter.low - slack <= number <= parameter.high + slack:
+                ends = f"{parameter.low:g} and {parameter.high:g} {parameter.unit}"
+                raise ValueError(
+                    f"{name!r} must be between {ends.rstrip()}; its prior or value "
+                    f"reaches {number:g}. Restrict a prior with uniform, loguniform or "
+                    "truncated_normal."
+                )
+
     def _parts(self) -> Iterator[tuple[str, type[Component] | Table]]:
         """Label and what builds the component, in the order of the expression."""
         for label, component in self._classes:
@@ -275,6 +296,22 @@ class ExpressionModel(eqx.Module):
             ValueError: If a name is not a parameter of the model, or a value is
                 outside of the grid of a table model.
         """
+        self._check_names(values)
+        return self._build(values)
+
+    def at(self, values: Mapping[str, Any]) -> SpectralModel | Multiplicative:
+        """Build the model from numbers, which must be within XSPEC's hard limits.
+
+        Raises:
+            ValueError: If a name is not a parameter of the model, or a value is no
+                number, or outside of the limits or the grid of a table model.
+        """
+        self._check_names(values)
+        for name, value in values.items():
+            self.check_limits(name, value)
+        return self._build(dict(values))
+
+    def _check_names(self, values: Mapping[str, Any]) -> None:
         known = self.parameters
         for name in values:
             if name not in known:
@@ -282,7 +319,6 @@ class ExpressionModel(eqx.Module):
                     f"Unknown parameter {name!r} of {self.expression!r}. "
                     f"{suggest(name, list(known))}"
                 )
-        return self._build(values)
 
     def _build(self, values: dict[str, Any]) -> SpectralModel | Multiplicative:
         parts = {}
@@ -358,11 +394,12 @@ def evaluate(
 
     Raises:
         ValueError: If the expression, a parameter's name or the edges are wrong, or a
-            value is outside of the grid of a table model.
+            value is outside of XSPEC's hard limits or the grid of a table model.
     """
     choices = {"abundances": abundances, "cross_sections": cross_sections}
-    model = spectral_model(expression, **choices)(**parameters)
-    return np.asarray(_evaluate(model, EnergyGrid(energy_edges)))
+    model = spectral_model(expression, **choices)
+    built = model.at(parameters)
+    return np.asarray(_evaluate(built, EnergyGrid(energy_edges)))
 
 
 @eqx.filter_jit

@@ -300,6 +300,30 @@ def test_what_cannot_be_a_table_is_refused(tmp_path):
         TableParameter("x", np.arange(2.0), "cubic")
 
 
+@pytest.mark.parametrize(
+    ("parameters", "choices", "message"),
+    [
+        ([TableParameter("a_very_long_name", np.arange(2.0))], {}, "12 ASCII"),
+        ([INDEX, INDEX], {}, "name of its own"),
+        ([INDEX], {"below": 1.0}, "none outside of its energies"),
+        ([TableParameter("norm", np.arange(2.0))], {}, "called 'norm'"),
+        ([TableParameter("z", np.arange(2.0))], {"redshift": True}, "called 'z'"),
+    ],
+)
+def test_what_no_expression_could_use_is_refused_before_it_is_made(
+    tmp_path, parameters, choices, message
+):
+    def never(**_):
+        raise AssertionError
+
+    with pytest.raises(ValueError, match=message):
+        write_table_model(tmp_path / "x.fits", never, parameters, EDGES, **choices)
+    with pytest.raises(ValueError, match="increasing"):
+        write_table_model(tmp_path / "x.fits", never, [INDEX], EDGES[::-1])
+    with pytest.raises(FileNotFoundError, match=r"no folder '.*/none'"):
+        write_table_model(tmp_path / "none" / "x.fits", never, [INDEX], EDGES)
+
+
 def test_description(path):
     text = describe(path)
     assert "table model, 3 energy bins, 0.5-4 keV" in text

@@ -14,6 +14,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import erf, erfc
 
+import jsbi.model
 from jsbi.instrument import EnergyGrid
 from jsbi.model import (
     COMPONENTS,
@@ -105,6 +106,7 @@ def read_reference(path):
 
 def test_every_component_is_in_the_registry():
     assert {component.xspec_name for component in COMPONENTS} == set(REGISTRY)
+    assert {getattr(jsbi.model, each.__name__) for each in COMPONENTS} == {*COMPONENTS}
 
 
 @pytest.mark.parametrize("name", XSPEC)

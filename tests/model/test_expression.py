@@ -267,6 +267,20 @@ def test_unknown_parameters_are_refused_with_the_nearest(name, hint):
         spectral_model("powerlaw")(**{name: 1.0})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("tbabs.nH", -1.0, "between 0 and .* 1e22 / cm.2; .* reaches -1"),
+        ("powerlaw.PhoIndex", np.nan, "reaches nan"),
+        ("powerlaw.norm", "two", "must be a number; got 'two'"),
+        ("powerlaw.norm", [1.0, 2.0], "must be a number"),
+    ],
+)
+def test_values_outside_of_the_hard_limits_are_refused(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate("tbabs*powerlaw", {name: value}, EDGES)
+
+
 def test_unknown_abundances_are_refused_when_the_model_is_made():
     with pytest.raises(ValueError, match="Unknown abundance table 'solar'"):
         spectral_model("tbabs*powerlaw", abundances="solar")

@@ -17,7 +17,7 @@ from jsbi.model.component import (
 from jsbi.model.integrate import integrate
 
 
-def _planck(x: Float[Array, " bin"]) -> Float[Array, " bin"]:
+def planck(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """x^2 / (e^x - 1), without overflow in the value or the gradient."""
     return x**2 * jnp.exp(-x) / -jnp.expm1(-x)
 
@@ -37,7 +37,7 @@ class BlackBody(Component, SpectralModel):
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """Integrate the photon flux over the bins [photons / cm^2 / s]."""
-        flux = integrate(lambda energy: _planck(energy / self.kT), grid)
+        flux = integrate(lambda energy: planck(energy / self.kT), grid)
         return self.norm * 8.0525 / self.kT**2 * flux
 
 
@@ -56,7 +56,7 @@ class BlackBodyRad(Component, SpectralModel):
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """Integrate the photon flux over the bins [photons / cm^2 / s]."""
-        flux = integrate(lambda energy: _planck(energy / self.kT), grid)
+        flux = integrate(lambda energy: planck(energy / self.kT), grid)
         return self.norm * 1.0344e-3 * self.kT**2 * flux
 
 

@@ -21,11 +21,11 @@ from jsbi.model.component import (
     parameter,
     redshift,
 )
+from jsbi.model.constants import REST_ENERGY
 from jsbi.model.integrate import integrate, integrate_log
 
 Energies = Float[Array, "*shape"]
 
-_REST_ENERGY = 511.0  # of the electron [keV]
 _SCATTERED_POINTS = 20
 _SEED_POINTS = 32
 _STEEPEST = 15.0  # spectral index of compST
@@ -196,7 +196,7 @@ class TitarchukComptonisation(Component, SpectralModel):
         """Integrate the photon flux over the bins [photons / cm^2 / s]."""
         disk = jnp.abs(self.approx) <= 1
         escape = _escape(self.depth, disk, self.approx < 0)
-        index = _spectral_index(self.kT / _REST_ENERGY, escape)
+        index = _spectral_index(self.kT / REST_ENERGY, escape)
         effective = self.depth / (1 + (self.kT / 39.2) ** 0.86)
         part = _scattered_part(effective, disk) ** (1 / (index + 3))
         scattered, below = _scattered(index), _below(index + 3)
@@ -230,7 +230,7 @@ class SunyaevComptonisation(Component, SpectralModel):
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """Integrate the photon flux over the bins [photons / cm^2 / s]."""
-        product = jnp.pi**2 / 3 * _REST_ENERGY / self.kT / (self.tau + 2 / 3) ** 2
+        product = jnp.pi**2 / 3 * REST_ENERGY / self.kT / (self.tau + 2 / 3) ** 2
         index = product / (jnp.sqrt(2.25 + product) + 1.5)
         index = jnp.minimum(index, _STEEPEST)
         scattered = _scattered(index)
@@ -283,7 +283,7 @@ class SelfComptonisation(Component, SpectralModel):
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """Integrate the photon flux over the bins [photons / cm^2 / s]."""
-        one, two, three = _self_scattering(2 * self.kT / _REST_ENERGY * self.tau**2)
+        one, two, three = _self_scattering(2 * self.kT / REST_ENERGY * self.tau**2)
         ratio = gaunt_over_born(self.kT, 1, tabulated_when_cool=False)
         ratio = ratio + 0.34 * gaunt_over_born(self.kT, 2, tabulated_when_cool=False)
 

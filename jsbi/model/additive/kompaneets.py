@@ -18,9 +18,9 @@ from jsbi.model.component import (
     parameter,
     redshift,
 )
+from jsbi.model.constants import REST_ENERGY
 from jsbi.model.integrate import integrate_log
 
-_REST_ENERGY = 511.0  # of the electron [keV]
 _POINTS = 385  # odd, to halve the grid
 _LOWEST = 1e-4  # energy over seed temperature
 _HIGHEST = 40.0  # energy over electron temperature
@@ -199,8 +199,8 @@ class ThermalComptonisation(Component, SpectralModel):
         """Integrate the photon flux over the bins [photons / cm^2 / s]."""
         cloud = _Cloud(
             self.index,
-            self.kT_e / _REST_ENERGY,
-            self.kT_bb / _REST_ENERGY,
+            self.kT_e / REST_ENERGY,
+            self.kT_bb / REST_ENERGY,
             self.inp_type,
         )
         fine, coarse = _solve(cloud, _POINTS)[::2], _solve(cloud, _POINTS // 2 + 1)
@@ -211,7 +211,7 @@ class ThermalComptonisation(Component, SpectralModel):
             reduced = energy / self.kT_bb
             occupation = on_cubics(curve, points.place(reduced))
             occupation = occupation + cloud.envelope(reduced)
-            escape = cloud.escape(energy / _REST_ENERGY)
+            escape = cloud.escape(energy / REST_ENERGY)
             return occupation + 2 * jnp.log(reduced) + jnp.log(escape)
 
         stretch = 1 + self.redshift

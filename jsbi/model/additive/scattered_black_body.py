@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jsbi.instrument import EnergyGrid
+from jsbi.model.additive.black_bodies import planck
 from jsbi.model.additive.curve import cubics, on_cubics
 from jsbi.model.additive.slab import Slab
 from jsbi.model.component import (
@@ -17,9 +18,9 @@ from jsbi.model.component import (
     normalisation,
     parameter,
 )
+from jsbi.model.constants import REST_ENERGY
 from jsbi.model.integrate import integrate
 
-_REST_ENERGY = 511.0  # of the electron [keV]
 # The spectrum repeats itself every 512 points in ln(E / kT); 202 of them are kept.
 _PERIOD, _STEP, _START = 512, 0.08, -18.0
 _FIRST, _LAST = 110, 312
@@ -33,11 +34,6 @@ _ROUNDING = 1e-6  # of a peak, below which nothing is known
 
 Speeds = Float[Array, " speed"]
 Transform = Complex[Array, " frequency"]
-
-
-def _planck(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """x^2 / (e^x - 1), without overflow in the value or the gradient."""
-    return x**2 * jnp.exp(-x) / -jnp.expm1(-x)
 
 
 def _electrons(temperature: Scalar) -> tuple[Speeds, Speeds]:
@@ -125,7 +121,7 @@ def _tilted(
     factor = slab.once.astype(more.dtype) * once + more**2 * _often(more, slab)
     logarithm = jnp.asarray(_START + _STEP * np.arange(_PERIOD), tilt.dtype)
     seen = jnp.minimum(logarithm, 5.0)  # no photons are above
-    seeds = jnp.fft.rfft(_planck(jnp.exp(seen)) * jnp.exp(tilt * seen))
+    seeds = jnp.fft.rfft(planck(jnp.exp(seen)) * jnp.exp(tilt * seen))
     spectrum = jnp.fft.irfft(seeds[: len(_FREQUENCIES)] * factor, _PERIOD)
     kept = spectrum[_FIRST:_LAST]
     peak = jax.lax.stop_gradient(kept.max())
@@ -185,7 +181,7 @@ class ScatteredBlackBody(Component, SpectralModel):
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """Integrate the photon flux over the bins [photons / cm^2 / s]."""
         slab = Slab(self.tau)
-        points = _scattered(self.kTe / _REST_ENERGY, slab)
+        points = _scattered(self.kTe / REST_ENERGY, slab)
         curve = cubics(points)
         # Steeper than E^-1, whatever rounding makes of it.
         slope = jnp.minimum(points[-1] - points[-2], -2 * _STEP)
@@ -195,6 +191,6 @@ class ScatteredBlackBody(Component, SpectralModel):
             place = (jnp.log(x) - (_START + _STEP * _FIRST)) / _STEP
             beyond = jnp.maximum(place - (_LAST - _FIRST - 1), 0)
             scattered = x * jnp.exp(on_cubics(curve, place) + slope * beyond)
-            return slab.unscattered * _planck(x) + self.tau * scattered
+            return slab.unscattered * planck(x) + self.tau * scattered
 
         return self.norm * 1.0344e-3 * self.kT**2 * integrate(density, grid)
