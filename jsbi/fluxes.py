@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import astropy.units as u
@@ -20,8 +20,9 @@ from jsbi.simulate import Prior, in_batches
 from jsbi.weights import weighted_quantile
 
 BINS = 2000  # of the band, equal in ln E
-BESIDE = 500  # on either side, for what convolutions bring in from there
-REACH = 10.0  # how far those go, as a factor of energy
+BESIDE = 500  # for each decade beside it, from where convolutions bring photons
+REACH = 12.0  # how far beside it at least, since redshifts go up to 10
+LOWEST = 1e-3  # where a convolution asks for all from 0 keV
 BATCH = 256
 KEV = 1.602176634e-9  # erg
 PHOTONS, ENERGY = u.photon / u.cm**2 / u.s, u.erg / u.cm**2 / u.s
@@ -108,7 +109,12 @@ def flux(
 
     The model is integrated over 2000 bins of the band, whatever the instrument; sharp
     edges of absorbers fall into bins and make that good to a few 1e-4. Convolutions see
-    a decade more on either side.
+    a factor of 12 beyond the band, `simpl` 0.001 to 1000 keV for its seed photons, and
+    `cflux` the band whose flux it sets. What it sets for the whole stays when factors
+    behind it are left out.
+
+    A host model is evaluated anew for each draw, and with a parameter as redshift on
+    other bins for each; a `store` keeps those of earlier calls.
 
     Args:
         posterior: Weighted draws.
@@ -116,31 +122,33 @@ def flux(
         prior: The prior that the posterior is of.
         band: Ends of the band [keV]: as observed, or with `redshift` in the frame of
             the source.
-        part: An additive component by its name in an expression, such as `powerlaw_2`,
-            with the factors before it; None for all of them.
-        absorbed: Whether absorbers such as `tbabs` stay in the model.
+        part: An additive component by its name in the expression, such as
+            `powerlaw_2`, with the factors before it; `cflux` for all that it scales
+            together; None for all of them.
+        absorbed: Whether photoelectric absorption stays in the model: all components
+            with `absorbs`, such as `tbabs` and `pcfabs`, but not `edge`, `gabs`,
+            `cabs` or a factor from a table.
         without: Other factors to leave out, by their names in the expression.
         redshift: Of the source, or the name of the parameter that is it. Gives the
             luminosity distance where no distance is given.
-        distance: Of the source, as a length of astropy.
+        distance: Of the source, as a length of astropy, or one for each draw.
         cosmology: Makes a distance of the redshift; XSPEC's own is
             `FlatLambdaCDM(70, 0.27)` of astropy.
         observation: Which one's model, where the model returns one for each.
 
     Raises:
-        ValueError: If the band is empty, or a name is not in the model.
+        ValueError: If the band is empty, a name is not in the model, or what is given
+            is of another kind.
     """
     low, high = _check_band(band)
+    _check_distance(distance, posterior.draws)
     posterior.check_names(prior.names)
     frame = _redshifts(posterior, prior, redshift)
-    choice = _Choice(part, absorbed, tuple(without), observation)
-    inner = np.geomspace(low, high, BINS + 1)
-    below = np.geomspace(low / REACH, low, BESIDE, endpoint=False)
-    above = np.geomspace(high, high * REACH, BESIDE + 1)[1:]
-    grid = EnergyGrid(np.concatenate([below, inner, above]))
+    choice = _Choice(_check_part(part), absorbed, _check_names(without), observation)
     rows = np.column_stack([posterior.z, frame])
+    grid, first = _grid((low, high), frame, _seen(model, prior, choice, rows))
     values = in_batches(
-        lambda part_rows: _fluxes(model, prior, grid, choice, part_rows), rows, BATCH
+        lambda batch: _fluxes(model, prior, grid, first, choice, batch), rows, BATCH
     ).astype(np.float64)
     energy = values[:, 1] * KEV * ENERGY
     return Flux(
@@ -163,13 +171,12 @@ class _Choice:
     observation: int
 
     def __call__(self, model: Any) -> SpectralModel:
-        chosen = model[self.observation] if isinstance(model, tuple) else model
+        chosen = self._spectrum(model)
         known = terms.factors(chosen)
         for name in self.without:
             if name not in known:
-                raise ValueError(
-                    f"{name!r} is no factor of the model. {suggest(name, list(known))}"
-                )
+                near = suggest(name, list(known)) if known else "It has none."
+                raise ValueError(f"{name!r} is no factor of the model. {near}")
         dropped = [known[name] for name in self.without]
 
         def unwanted(factor):
@@ -178,17 +185,77 @@ class _Choice:
 
         return terms.without(_term(chosen, self.part), unwanted)
 
+    def _spectrum(self, model: Any) -> SpectralModel:
+        """That of the observation."""
+        several = model if isinstance(model, tuple) else (model,)
+        if self.observation not in range(len(several)):
+            raise ValueError(
+                f"`observation` must be one of those the model gives, 0 to "
+                f"{len(several) - 1}; got {self.observation!r}. A model that gives one "
+                "spectrum gives the same for all."
+            )
+        chosen = several[int(self.observation)]
+        if not isinstance(chosen, SpectralModel):
+            raise ValueError(
+                f"The model must give photons; got {type(chosen).__name__}. A factor "
+                "without a source, or a host model of counts, which knows no energies?"
+            )
+        return chosen
+
 
 def _term(model: SpectralModel, part: str | None) -> SpectralModel:
     if part is None:
         return model
     every = terms.additive_terms(model)
-    named = dict(zip(terms.term_names(every), every, strict=True))
-    if part not in named:
-        raise ValueError(
-            f"{part!r} is no additive term of the model. {suggest(part, list(named))}"
-        )
-    return named[part]
+    for term, names in zip(every, terms.source_names(every), strict=True):
+        if part == names[0]:
+            return term
+        if part in names:
+            raise ValueError(
+                f"{part!r} is no additive term of the model: {names[0]} scales all of "
+                f"{', '.join(names[1:])} together. Ask for {names[0]!r}."
+            )
+    raise ValueError(
+        f"{part!r} is no additive term of the model. "
+        f"{suggest(part, terms.term_names(every))}"
+    )
+
+
+def _seen(
+    model: Callable[..., Any], prior: Prior, choice: _Choice, rows: np.ndarray
+) -> tuple[float, float] | None:
+    """The energies that convolutions must see [keV]; None if there are none."""
+
+    def bands(row):
+        found = terms.convolutions(choice(model(**prior(row[:-1]))))
+        return jnp.array([each.needed_band() or (jnp.inf, 0.0) for each in found])
+
+    if jax.eval_shape(bands, jnp.zeros(rows.shape[1])).size == 0:
+        return None
+    ends = in_batches(jax.jit(jax.vmap(bands)), rows, BATCH).astype(np.float64)
+    return max(ends[..., 0].min(), LOWEST), ends[..., 1].max()
+
+
+def _grid(
+    band: tuple[float, float],
+    frame: Float[np.ndarray, " draw"],
+    seen: tuple[float, float] | None,
+) -> tuple[EnergyGrid, int]:
+    """Bins in the frame of the source, and the first of the band."""
+    low, high = band
+    inner = np.geomspace(low, high, BINS + 1)
+    if seen is None:
+        return EnergyGrid(inner), 0
+    nearest, farthest = 1 + frame.min(), 1 + frame.max()
+    lowest = min(low / REACH, seen[0] * nearest)
+    highest = max(high * REACH, seen[1] * farthest)
+    first, after = (
+        math.ceil(BESIDE * math.log10(ratio))
+        for ratio in (low / lowest, highest / high)
+    )
+    below = np.geomspace(lowest, low, first, endpoint=False)
+    above = np.geomspace(high, highest, after + 1)[1:]
+    return EnergyGrid(np.concatenate([below, inner, above])), first
 
 
 @eqx.filter_jit
@@ -196,6 +263,7 @@ def _fluxes(
     model: Callable[..., Any],
     prior: Prior,
     grid: EnergyGrid,
+    first: int,
     choice: _Choice,
     rows: Array,
 ) -> Array:
@@ -204,7 +272,7 @@ def _fluxes(
     def one(row):
         seen = grid.shifted(-row[-1] / (1 + row[-1]))
         spectrum = choice(model(**prior(row[:-1])))(seen)
-        inside = slice(BESIDE, BESIDE + BINS)
+        inside = slice(first, first + BINS)
         photons = spectrum[inside]
         middle = (0.5 * (seen.low + seen.high))[inside]
         return jnp.stack([photons.sum(), (middle * photons).sum()])
@@ -212,8 +280,14 @@ def _fluxes(
     return jax.vmap(one)(rows)
 
 
-def _check_band(band: tuple[float, float]) -> tuple[float, float]:
-    low, high = map(float, band)
+def _check_band(band: Any) -> tuple[float, float]:
+    try:
+        low, high = map(float, band)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`band` must be two energies [keV], as numbers without a unit, such as "
+            f"(0.5, 10.0); got {band!r}."
+        ) from None
     if not (0 < low < high < math.inf):
         raise ValueError(
             "The band must have a positive lower end and a larger upper one [keV]; got "
@@ -222,22 +296,72 @@ def _check_band(band: tuple[float, float]) -> tuple[float, float]:
     return low, high
 
 
+def _check_part(part: Any) -> str | None:
+    if part is None or isinstance(part, str):
+        return part
+    raise ValueError(f"`part` must be the name of one component; got {part!r}.")
+
+
+def _check_names(without: Any) -> tuple[str, ...]:
+    single = isinstance(without, str) or not isinstance(without, Iterable)
+    names = () if single else tuple(without)
+    if single or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            "`without` must be a list of names, such as ['tbabs']; got "
+            f"{without!r}. A single name without brackets?"
+        )
+    return names
+
+
+def _check_distance(distance: Any, draws: int) -> None:
+    if distance is None:
+        return
+    try:
+        length = np.asarray(u.Quantity(distance).to_value(u.cm), np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`distance` must be a length of astropy, such as 8 * u.kpc; got "
+            f"{distance!r}. A number without a unit?"
+        ) from None
+    if length.shape not in ((), (draws,)):
+        raise ValueError(
+            f"`distance` must be one length, or one for each of the {draws} draws; got "
+            f"an array of shape {length.shape}."
+        )
+    if not np.all((length > 0) & np.isfinite(length)):
+        raise ValueError(f"`distance` must be positive and finite; got {distance}.")
+
+
 def _redshifts(
     posterior: Posterior, prior: Prior, redshift: float | str | None
 ) -> Float[np.ndarray, " draw"]:
     """The redshift of every draw; 0 where none is given."""
+    if redshift is None:
+        return np.zeros(posterior.draws)
     if not isinstance(redshift, str):
-        value = 0.0 if redshift is None else float(redshift)
-        if not value > -1:
-            raise ValueError(f"The redshift must be above -1; got {value:g}.")
-        return np.full(posterior.draws, value)
+        return np.full(posterior.draws, _check_redshift(redshift))
     if redshift not in prior.all_names:
         raise ValueError(
             f"{redshift!r} is no parameter of the prior. "
             f"{suggest(redshift, list(prior.all_names))}"
         )
     named = jax.jit(jax.vmap(lambda z: prior(z)[redshift]))
-    return in_batches(named, posterior.z, BATCH).astype(np.float64)
+    frame = in_batches(named, posterior.z, BATCH).astype(np.float64)
+    for end in (frame.min(), frame.max()):
+        _check_redshift(end)
+    return frame
+
+
+def _check_redshift(redshift: Any) -> float:
+    try:
+        value = float(redshift)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`redshift` must be a number or the name of a parameter; got {redshift!r}."
+        ) from None
+    if not -1 < value < math.inf:
+        raise ValueError(f"The redshift must be above -1; got {value:g}.")
+    return value
 
 
 def _luminosity(
@@ -249,7 +373,8 @@ def _luminosity(
 ) -> u.Quantity | None:
     if distance is None and redshift is None:
         return None
-    length = _distance(frame, cosmology) if distance is None else distance
+    given = _distance(frame, cosmology) if distance is None else distance
+    length = u.Quantity(given)
     return u.Quantity(4 * np.pi * length**2 * energy, u.erg / u.s)
 
 

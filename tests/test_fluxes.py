@@ -7,8 +7,11 @@ import pytest
 from astropy.cosmology import FlatLambdaCDM, Planck18
 from scipy.integrate import quad
 
+from jsbi import fluxes
 from jsbi.fluxes import flux
-from jsbi.model import evaluate, spectral_model
+from jsbi.model import PowerLaw, TBabs, evaluate, spectral_model
+from jsbi.model.component import Convolution
+from jsbi.model.host import HostModel
 from jsbi.posterior import Posterior
 from jsbi.simulate import Prior, Target, Uniform
 from tests.targets import power_law_target
@@ -185,6 +188,13 @@ def test_a_posterior_of_data_has_fluxes():
         ({"redshift": -2.0}, "above -1"),
         ({"redshift": "zz"}, "no parameter of the prior"),
         ({"redshift": 0.0}, "positive redshift"),
+        ({"redshift": np.nan}, "above -1"),
+        ({"without": "tbabs"}, "list of names, .* got 'tbabs'"),
+        ({"distance": 8 * u.s}, "length of astropy"),
+        ({"distance": -8 * u.kpc}, "positive and finite; got -8"),
+        ({"distance": np.nan * u.kpc}, "positive and finite"),
+        ({"distance": u.Quantity([1, 2], "kpc")}, "each of the 3 draws"),
+        ({"observation": 3}, "0 to 0; got 3"),
     ],
 )
 def test_what_is_asked_must_be_there(choice, message):
@@ -203,5 +213,188 @@ def test_photons_that_are_scaled_together_stay_together():
     np.testing.assert_allclose(found.energy.value, 1e-9, rtol=1e-4)
     same = flux(posterior, model, prior, (0.5, 10.0), part="cflux", absorbed=False)
     np.testing.assert_array_equal(same.energy, found.energy)
-    with pytest.raises(ValueError, match="Known: cflux"):
+    with pytest.raises(ValueError, match="Ask for 'cflux'"):
         flux(posterior, model, prior, (0.5, 10.0), part="powerlaw")
+
+
+@pytest.mark.parametrize(
+    ("check", "given", "message"),
+    [
+        (fluxes._check_band, (1.0,), r"two energies .* got \(1.0,\)"),
+        (fluxes._check_band, 5, "two energies .* got 5"),
+        (fluxes._check_band, (1 * u.keV, 2 * u.keV), "without a unit"),
+        (fluxes._check_part, ["powerlaw"], "name of one component"),
+        (fluxes._check_names, 3, "list of names, .* got 3"),
+        (fluxes._check_redshift, [0.1], "a number or the name"),
+        (
+            lambda distance: fluxes._check_distance(distance, 3),
+            8,
+            "length of astropy, .* got 8. A number without a unit",
+        ),
+    ],
+)
+def test_what_is_given_must_be_of_its_kind(check, given, message):
+    # In tests, types are checked at every call: these would not get into `flux`.
+    with pytest.raises(ValueError, match=message):
+        check(given)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (HostModel(lambda index: np.ones(3), gives="counts"), "got HostCounts"),
+        (lambda index: TBabs(index), "must give photons; got TBabs"),
+        (lambda index: (PowerLaw(index), PowerLaw(index)), "0 to 1; got 2"),
+    ],
+)
+def test_a_flux_is_that_of_a_source_of_photons(model, message):
+    prior = Prior({"index": Uniform(1.0, 2.0)})
+    observation = 2 if "got 2" in message else 0
+    with pytest.raises(ValueError, match=message):
+        flux(posterior_of(prior, 3), model, prior, (1.0, 2.0), observation=observation)
+
+
+def set_to(flux_parameter, **others):
+    """A power law of index 2 whose flux is set by a convolution."""
+    return Prior(
+        {"powerlaw.PhoIndex": 2.0, "powerlaw.norm": 3.0} | flux_parameter | others
+    )
+
+
+@pytest.mark.parametrize(
+    "band", [(2.0, 10.0), (6.0, 10.0), (20.0, 80.0), (100.0, 200.0)]
+)
+def test_a_flux_that_is_set_holds_for_every_band(band):
+    prior = set_to({"cflux.lg10Flux": Uniform(-12.0, -10.0)})
+    posterior, model = posterior_of(prior, 3), spectral_model("cflux*powerlaw")
+    asked = 10 ** posterior.values[:, 0]
+    found = flux(posterior, model, prior, band)
+    share = np.log(band[1] / band[0]) / np.log(10.0 / 0.5)
+    np.testing.assert_allclose(found.energy.value, asked * share, rtol=1e-4)
+    # In the frame of the source the band is narrower than that which is set.
+    near = flux(posterior, model, prior, band, redshift=0.5)
+    np.testing.assert_allclose(near.energy.value, asked * share, rtol=1e-4)
+
+
+def test_bands_that_are_parameters_are_held_at_every_draw():
+    ends = {"cpflux.Emin": Uniform(0.002, 0.2), "cpflux.Emax": Uniform(500.0, 5000.0)}
+    prior = set_to({"cpflux.Flux": 1.0}, **ends)
+    posterior, model = posterior_of(prior, 5), spectral_model("cpflux*powerlaw")
+    lowest, highest = posterior.values.T
+    photons = (1 / 2 - 1 / 8) / (1 / lowest - 1 / highest)
+    found = flux(posterior, model, prior, (2.0, 8.0))
+    np.testing.assert_allclose(found.photons.value, photons, rtol=1e-4)
+    seen = flux(posterior, model, prior, (4.0, 16.0), redshift=1.0)
+    np.testing.assert_allclose(seen.photons.value, photons, rtol=1e-4)
+
+
+@pytest.mark.parametrize("band", [(2.0, 10.0), (10.0, 20.0)])
+def test_scattered_photons_come_from_far_below(band):
+    values = {"simpl.Gamma": 2.3, "simpl.FracSctr": 0.2, "diskbb.Tin": 0.3}
+    prior = Prior(values | {"diskbb.norm": Uniform(500.0, 1500.0)})
+    posterior, model = posterior_of(prior, 3), spectral_model("simpl*diskbb")
+    below = np.geomspace(1e-4, band[0], 4000, endpoint=False)
+    edges = np.concatenate([below, np.geomspace(*band, 1001)])
+    photons = evaluate("simpl*diskbb", values, edges)[4000:].sum()
+    found = flux(posterior, model, prior, band).photons.value
+    np.testing.assert_allclose(found, photons * posterior.values[:, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("choice", [{"absorbed": False}, {"without": ["tbabs"]}])
+@pytest.mark.parametrize("scaled", ["cflux.lg10Flux", "cpflux.Flux"])
+def test_what_is_set_for_the_whole_stays_without_its_absorber(choice, scaled):
+    asked = {"cflux.lg10Flux": -11.0, "cpflux.Flux": 1e-3}[scaled]
+    prior = set_to({scaled: asked}, **{"tbabs.nH": Uniform(0.999, 1.001)})
+    model = spectral_model(f"{scaled.split('.')[0]}*tbabs*powerlaw")
+    found = flux(posterior_of(prior, 3), model, prior, (0.5, 10.0), **choice)
+    values = {"tbabs.nH": 1.0, "powerlaw.PhoIndex": 2.0}
+    photons, energy = integral("tbabs*powerlaw", values, 0.5, 10.0)
+    whole = 1e-11 / energy if "cflux" in scaled else 1e-3 / photons
+    true = whole * KEV * np.log(20.0)
+    np.testing.assert_allclose(found.energy.value, true, rtol=1e-3)
+    if "cflux" in scaled:
+        np.testing.assert_allclose(found.energy.value, 1.598e-11, rtol=1e-3)
+
+
+def test_only_what_is_named_is_left_out_behind_a_flux_that_is_set():
+    absorbers = {"tbabs.nH": 2.0, "tbabs_2.nH": 1.0, "tbabs_3.nH": 0.5}
+    prior = set_to({"cflux.lg10Flux": Uniform(-11.001, -10.999)}, **absorbers)
+    model = spectral_model("tbabs*cflux*tbabs*(tbabs*powerlaw)")
+    posterior = posterior_of(prior, 3)
+    found = flux(posterior, model, prior, (0.5, 10.0), without=["tbabs", "tbabs_2"])
+    whole, rest = (
+        integral(
+            "tbabs*powerlaw", {"tbabs.nH": nH, "powerlaw.PhoIndex": 2.0}, 0.5, 10.0
+        )[1]
+        for nH in (1.5, 0.5)
+    )
+    true = 10 ** posterior.values[:, 0] * rest / whole
+    np.testing.assert_allclose(found.energy.value, true, rtol=1e-3)
+
+
+class Squared(Convolution):
+    """One that says nothing about a part of its photons."""
+
+    linear = False
+
+    def __call__(self, grid, spectrum):
+        return spectrum**2
+
+
+def test_a_part_of_what_is_not_linear_is_refused():
+    prior = Prior({"nH": Uniform(0.0, 1.0)})
+    posterior = posterior_of(prior, 3)
+
+    def model(nH):
+        return Squared() * (TBabs(nH) * PowerLaw(2.0, 1.0))
+
+    assert np.all(flux(posterior, model, prior, (1.0, 2.0)).photons.value > 0)
+    with pytest.raises(ValueError, match="Squared is not linear"):
+        flux(posterior, model, prior, (1.0, 2.0), absorbed=False)
+
+
+@pytest.mark.parametrize(
+    ("expression", "left_out", "kept"),
+    [
+        ("(tbabs*powerlaw)*tbabs", "tbabs", 5.0),
+        ("(tbabs*powerlaw)*tbabs", "tbabs_2", 1.0),
+        ("tbabs*powerlaw*tbabs", "tbabs", 5.0),
+    ],
+)
+def test_factors_have_the_names_of_the_expression(expression, left_out, kept):
+    absorbers = {"tbabs.nH": Uniform(0.999, 1.001), "tbabs_2.nH": 5.0}
+    prior = set_to(absorbers)
+    model = spectral_model(expression)
+    found = flux(posterior_of(prior, 3), model, prior, (0.5, 10.0), without=[left_out])
+    values = {"tbabs.nH": kept, "powerlaw.PhoIndex": 2.0, "powerlaw.norm": 3.0}
+    photons = integral("tbabs*powerlaw", values, 0.5, 10.0)[0]
+    np.testing.assert_allclose(found.photons.value, photons, rtol=2e-3)
+
+
+def test_terms_have_the_names_of_the_expression():
+    bodies = {"bbody.kT": 1.0, "bbody.norm": 0.01}
+    other = {"powerlaw_2.PhoIndex": 3.0, "powerlaw_2.norm": 7.0}
+    prior = set_to({"cflux.lg10Flux": Uniform(-11.001, -10.999)}, **bodies, **other)
+    model = spectral_model("cflux*(powerlaw + bbody) + powerlaw")
+    posterior = posterior_of(prior, 3)
+    second = flux(posterior, model, prior, (0.5, 10.0), part="powerlaw_2")
+    photons = 3.5 * (0.5**-2 - 10.0**-2)
+    np.testing.assert_allclose(second.photons.value, photons, rtol=1e-5)
+    together = flux(posterior, model, prior, (0.5, 10.0), part="cflux")
+    asked = 10 ** posterior.values[:, 0]
+    np.testing.assert_allclose(together.energy.value, asked, rtol=1e-4)
+    with pytest.raises(ValueError, match="cflux scales all of powerlaw, bbody"):
+        flux(posterior, model, prior, (0.5, 10.0), part="powerlaw")
+
+
+def test_features_are_no_absorbers():
+    parameters = {"edge.edgeE": 2.0, "edge.MaxTau": Uniform(0.5, 2.0)}
+    prior, model = set_to(parameters), spectral_model("edge*powerlaw")
+    posterior = posterior_of(prior, 3)
+    as_it_is, bare, without = (
+        flux(posterior, model, prior, (0.5, 10.0), **choice).photons.value
+        for choice in ({}, {"absorbed": False}, {"without": ["edge"]})
+    )
+    np.testing.assert_array_equal(bare, as_it_is)
+    np.testing.assert_allclose(without, 3 * (1 / 0.5 - 1 / 10.0), rtol=1e-5)
+    assert np.all(without > bare)

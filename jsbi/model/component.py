@@ -102,7 +102,9 @@ class SpectralModel(eqx.Module):
         return Sum((self, other))
 
     def __mul__(self, other: "Multiplicative") -> "SpectralModel":
-        return other * self if isinstance(other, Multiplicative) else NotImplemented
+        if isinstance(other, Multiplicative):
+            return Absorbed(other, self, behind=True)
+        return NotImplemented
 
 
 class Multiplicative(eqx.Module):
@@ -147,6 +149,7 @@ class Absorbed(SpectralModel):
 
     factor: Multiplicative
     model: SpectralModel
+    behind: bool = eqx.field(static=True, default=False)  # whether it was written so
 
     def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
         """Multiply the photons of each bin by the factor of that bin."""
@@ -168,6 +171,29 @@ class Convolution(eqx.Module):
         self, grid: EnergyGrid, spectrum: Float[Array, " bin"]
     ) -> Float[Array, " bin"]:
         """Change photons of the bins, or the factor that multiplies them."""
+
+    def along(
+        self,
+        grid: EnergyGrid,
+        part: Float[Array, " bin"],
+        whole: Float[Array, " bin"],
+    ) -> Float[Array, " bin"]:
+        """Change a part of the photons as they are changed within the whole.
+
+        Raises:
+            ValueError: If the convolution is not linear and does not say how.
+        """
+        if self.linear:
+            return self(grid, part)
+        raise ValueError(
+            "A part of the photons must be changed as the whole is, but "
+            f"{type(self).__name__} is not linear and does not say how. Leave no "
+            "factors out behind it, or give its class a method `along`."
+        )
+
+    def needed_band(self) -> tuple[Scalar, Scalar] | None:
+        """Energies that the grid must hold [keV], wherever the data are."""
+        return None
 
     def __mul__(self, other: Any) -> Any:
         if isinstance(other, SpectralModel) and not self.changes_factor:

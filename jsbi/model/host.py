@@ -1,12 +1,19 @@
 """Models that only the host can evaluate: XSPEC, SPEX, or any other code in Python."""
 
+import collections
 import concurrent.futures
 import functools
 import hashlib
 import inspect
 import multiprocessing
 import pickle
-from collections.abc import Callable, Sequence
+import signal
+import sys
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +26,11 @@ from tqdm import tqdm
 
 from jsbi.instrument import EnergyGrid
 from jsbi.model.component import SpectralModel
-from jsbi.store import atomic_path
+from jsbi.model.host_store import SpectrumStore, open_store, origin
 
-PART = 256  # spectra between two writes to the store
+UNSAVED = 10.0  # seconds of work that may be in memory alone
+_CHUNK = 64  # spectra that a worker process is asked for at a time,
+_PATIENCE = 2.0  # and seconds after which it gives back what it has of them
 
 
 class HostModel:
@@ -32,20 +41,27 @@ class HostModel:
     them refuse it; "sbi" trains on stored spectra and reweights by the exact
     likelihood, and "nested" needs the likelihood alone.
 
+    Worker processes end, and the last spectra are written, with `close`, at the end of
+    a `with` block, or with the model itself.
+
     Args:
-        function: Maps bin edges [keV] and the named parameters, all given by keyword,
-            to photons / cm^2 / s in each bin; or, for `gives="counts"`, the named
-            parameters alone to the expected counts in each fit bin of the observation.
-            A spectrum that is not finite counts as one of which the model has no
-            value. It must be importable by worker processes, so a function of a module.
+        function: Maps bin edges [keV], given first, and the named parameters, given by
+            keyword, to photons / cm^2 / s in each bin; or, for `gives="counts"`, the
+            named parameters alone to the expected counts in each fit bin of the
+            observation. A spectrum that is not finite counts as one of which the model
+            has no value. Worker processes must be able to import it, so it must be a
+            function of a module, or of a script that works behind
+            `if __name__ == "__main__":`.
         gives: "photons" or "counts".
         workers: Processes; 0 evaluates in this one.
         store: A folder that keeps every spectrum, so that none is made twice, in this
-            run or a later one; None keeps nothing.
+            run or a later one; None keeps nothing. It is for one version of the
+            function: the first use makes one spectrum again, and refuses a folder
+            whose spectrum is another. Several processes may use it.
         progress: Whether to draw a bar for each batch.
 
     Raises:
-        ValueError: If a choice is unknown, or the function takes no parameters.
+        ValueError: If a choice is unknown, or the function takes no named parameters.
     """
 
     def __init__(
@@ -61,19 +77,37 @@ class HostModel:
             raise ValueError(f"`gives` must be 'photons' or 'counts'; got {gives!r}.")
         if workers < 0:
             raise ValueError(f"`workers` must not be negative; got {workers}.")
-        names = list(inspect.signature(function).parameters)
-        self.names = tuple(names[1:] if gives == "photons" else names)
-        if not self.names:
-            raise ValueError(
-                "The function must take named parameters"
-                + (" after the bin edges" if gives == "photons" else "")
-                + f"; got {', '.join(names) or 'none'}."
-            )
+        self.names = _parameter_names(function, gives)
         self.function, self.gives = function, gives
         self.workers, self.progress = workers, progress
         self._folder = None if store is None else Path(store)
-        self._stores: dict[str, _Store] = {}
-        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._checked = False
+        self._held = _Held(self.workers)
+        weakref.finalize(self, self._held.close, wait=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but processes and stores, which belong to this process."""
+        return {k: v for k, v in vars(self).items() if k not in ("_held", "_checked")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin()
+
+    def __enter__(self) -> "HostModel":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is not yet stored and end the worker processes.
+
+        The model can still be used; the next batch starts processes anew.
+        """
+        self._held.close()
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -110,58 +144,152 @@ class HostModel:
             bins: Length of a spectrum.
 
         Raises:
-            ValueError: If the function returns anything but one number for each bin.
+            ValueError: If the function returns anything but one number for each bin, or
+                the store is damaged or of another function.
+            RuntimeError: If the function fails, or a worker process ends.
         """
-        distinct, back = np.unique(rows, axis=0, return_inverse=True)
-        store = self._store(edges, bins)
-        known = store.find(distinct) if store else np.full(len(distinct), -1)
-        new = distinct[known < 0]
-        made = self._make(new, edges, bins, store)
+        # One key per value: zeros without a sign, whatever the precision.
+        exact = np.asarray(rows, np.float64) + 0.0
+        distinct, back = np.unique(exact, axis=0, return_inverse=True)
+        task = functools.partial(_evaluate, self.function, self.names, edges, bins)
+        store = self._store(task, edges, bins)
+        known = store.find(distinct) if store else np.zeros(len(distinct), bool)
         result = np.empty((len(distinct), bins), np.float32)
-        result[known < 0] = made
-        if store and (known >= 0).any():
-            result[known >= 0] = store.read(known[known >= 0])
+        if store and known.any():
+            result[known] = store.read(distinct[known])
+        result[~known] = self._make(task, distinct[~known], bins, store)
         return result[back.reshape(-1)]
 
     def _make(
-        self,
-        rows: np.ndarray,
-        edges: np.ndarray | None,
-        bins: int,
-        store: "_Store | None",
+        self, task: Callable, rows: np.ndarray, bins: int, store: SpectrumStore | None
     ) -> np.ndarray:
-        task = functools.partial(_evaluate, self.function, self.names, edges, bins)
-        every = self._map(task, rows)
+        result = np.empty((len(rows), bins), np.float32)
         hidden = not self.progress or len(rows) < 2
-        made: list[np.ndarray] = []
-        for spectrum in tqdm(every, "host model", len(rows), disable=hidden):
-            made.append(spectrum)
-            if store and (len(made) % PART == 0 or len(made) == len(rows)):
-                first = (len(made) - 1) // PART * PART
-                store.add(rows[first : len(made)], np.array(made[first:]))
-        return np.array(made, np.float32).reshape(len(rows), bins)
+        with tqdm(desc="host model", total=len(rows), disable=hidden) as bar:
+            try:
+                for first, spectra in self._run(task, rows):
+                    place = slice(first, first + len(spectra))
+                    result[place] = spectra
+                    bar.update(len(spectra))
+                    if store:
+                        store.add(rows[place], result[place])
+                        self._held.write(UNSAVED)
+            except BaseException:
+                self._held.write()
+                raise
+        return result
 
-    def _map(self, task: Callable, rows: np.ndarray) -> Any:
-        """Spectra one after another, in the order of the rows."""
-        if self.workers == 0 or len(rows) < 2:
-            return map(task, rows)
-        if self._pool is None:
+    def _run(self, task: Callable, rows: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """Spectra as they are made, each with the number of the first one's row."""
+        if self.workers and len(rows) > 1:
             _check_importable(self.function)
-            # Forked processes would share the locks of JAX's threads.
-            context = multiprocessing.get_context("spawn")
-            self._pool = concurrent.futures.ProcessPoolExecutor(self.workers, context)
-        chunk = max(1, min(64, len(rows) // (4 * self.workers)))
-        return self._pool.map(task, rows, chunksize=chunk)
+            return self._held.run(task, rows)
+        return ((number, task(row)[None]) for number, row in enumerate(rows))
 
-    def _store(self, edges: np.ndarray | None, bins: int) -> "_Store | None":
+    def _store(
+        self, task: Callable, edges: np.ndarray | None, bins: int
+    ) -> SpectrumStore | None:
         if self._folder is None:
             return None
-        digest = hashlib.sha256(repr((self.names, self.gives, bins)).encode())
+        identity = (*origin(self.function), self.names, self.gives, bins)
+        digest = hashlib.sha256(repr(identity).encode())
         digest.update(b"" if edges is None else edges.tobytes())
         name = digest.hexdigest()[:16]
-        if name not in self._stores:
-            self._stores[name] = _Store(self._folder / name)
-        return self._stores[name]
+        if name not in self._held.stores:
+            store = open_store(self._folder / name)
+            self._checked = self._checked or store.check(task)
+            self._held.stores[name] = store
+        return self._held.stores[name]
+
+
+class _Held:
+    """What a model has open; it outlives the model, to close it."""
+
+    def __init__(self, workers: int):
+        self.workers = workers
+        self.stores: dict[str, SpectrumStore] = {}
+        self.pool: concurrent.futures.ProcessPoolExecutor | None = None
+        self.written = time.monotonic()
+
+    def write(self, after: float = 0.0) -> None:
+        """Write new spectra if the last time is so many seconds ago."""
+        if time.monotonic() - self.written >= after:
+            for store in list(self.stores.values()):
+                store.write()
+            self.written = time.monotonic()
+
+    def close(self, wait: bool = True) -> None:
+        """Write new spectra and end the processes."""
+        self.write()
+        if self.pool is not None:
+            self.pool.shutdown(wait, cancel_futures=True)
+            self.pool = None
+
+    def run(self, task: Callable, rows: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """Spectra from the worker processes, in any order."""
+        if self.pool is None:
+            # Forked processes would share the locks of JAX's threads. Ctrl-C is for
+            # this process to answer; those that it starts carry on.
+            context = multiprocessing.get_context("spawn")
+            self.pool = concurrent.futures.ProcessPoolExecutor(
+                self.workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)
+            )
+        try:
+            yield from _spread(self.pool, self.workers, task, rows)
+        except BrokenProcessPool as error:
+            self.pool = None
+            raise RuntimeError(
+                "A worker process ended. Perhaps it could not import the function, or "
+                'the script does its work without `if __name__ == "__main__":`, or '
+                "memory was short. `workers=0` does without processes."
+            ) from error
+
+
+def _spread(
+    pool: concurrent.futures.Executor, workers: int, task: Callable, rows: np.ndarray
+) -> Iterator[tuple[int, Any]]:
+    """Give rows to a pool, as few at a time as keep it busy."""
+    size = max(1, min(_CHUNK, len(rows) // (4 * workers)))
+    waiting = collections.deque(
+        (first, min(first + size, len(rows))) for first in range(0, len(rows), size)
+    )
+    running: dict[concurrent.futures.Future, tuple[int, int]] = {}
+    failure = None
+    try:
+        while (waiting or running) and failure is None:
+            while waiting and len(running) <= 2 * workers:
+                first, last = waiting.popleft()
+                future = pool.submit(_evaluate_some, task, rows[first:last])
+                running[future] = (first, last)
+            when = concurrent.futures.FIRST_COMPLETED
+            for future in concurrent.futures.wait(running, return_when=when).done:
+                first, last = running.pop(future)
+                spectra, error = future.result()
+                failure = failure or error
+                if spectra:
+                    yield first, np.stack(spectra)
+                if first + len(spectra) < last:
+                    waiting.append((first + len(spectra), last))
+    finally:
+        for future in running:
+            future.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _evaluate_some(task: Callable, rows: np.ndarray) -> tuple[list, Exception | None]:
+    """Spectra of the first rows, and the error at which they end; runs in a worker."""
+    spectra: list[np.ndarray] = []
+    start = time.monotonic()
+    for row in rows:
+        try:
+            spectra.append(task(row))
+        except Exception as error:
+            error.add_note(f"In the worker process:\n{traceback.format_exc()}")
+            return spectra, error
+        if time.monotonic() - start > _PATIENCE:
+            break
+    return spectra, None
 
 
 def _evaluate(
@@ -171,10 +299,15 @@ def _evaluate(
     bins: int,
     row: np.ndarray,
 ) -> np.ndarray:
-    """One spectrum, checked; runs in a worker process."""
+    """One spectrum, checked."""
     values = dict(zip(names, row.tolist(), strict=True))
     given = () if edges is None else (edges,)
-    spectrum = np.asarray(function(*given, **values), np.float32)
+    try:
+        spectrum = np.asarray(function(*given, **values), np.float32)
+    except Exception as error:
+        raise RuntimeError(
+            f"The function failed at {values}: {type(error).__name__}: {error}"
+        ) from error
     if spectrum.shape != (bins,):
         raise ValueError(
             f"The function must return one number for each of the {bins} bins; got "
@@ -183,61 +316,36 @@ def _evaluate(
     return spectrum
 
 
+def _parameter_names(function: Callable, gives: str) -> tuple[str, ...]:
+    taken = list(inspect.signature(function).parameters.values())
+    named = taken[1:] if gives == "photons" else taken
+    by_name = (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    if not named or any(one.kind not in by_name for one in named):
+        raise ValueError(
+            "The function must take named parameters"
+            + (" after the bin edges" if gives == "photons" else "")
+            + f", each by its name; got {inspect.signature(function)}."
+        )
+    return tuple(one.name for one in named)
+
+
 def _check_importable(function: Callable) -> None:
     try:
         pickle.dumps(function)
+        reason = None
     except (pickle.PicklingError, AttributeError, TypeError) as error:
+        reason = f"{error}. A lambda, or one inside of another?"
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if origin(function)[0] == "__main__" and not (script and Path(script).exists()):
+        reason = "It is of a notebook, a prompt or standard input."
+    if reason is not None:
         raise ValueError(
             "Worker processes must be able to import the function, so it must be one "
-            f"of a module; got {function!r}. A lambda, or one inside of another?"
-        ) from error
-
-
-class _Store:
-    """Spectra of one grid in a folder: pairs of files, written whole or not at all."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.places: dict[bytes, int] = {}
-        self.parts: list[np.ndarray] = []
-        self.first: list[int] = []
-        self.number = 0
-        for path in sorted(folder.glob("values-*.npy")):
-            spectra = folder / path.name.replace("values", "spectra")
-            self._append(np.load(path), np.load(spectra, mmap_mode="r"))
-
-    def _append(self, rows: np.ndarray, spectra: np.ndarray) -> None:
-        for offset, row in enumerate(rows):
-            self.places[row.tobytes()] = self.number + offset
-        self.parts.append(spectra)
-        self.first.append(self.number)
-        self.number += len(rows)
-
-    def find(self, rows: np.ndarray) -> np.ndarray:
-        """Where each row's spectrum is; -1 for those that are not there."""
-        return np.array([self.places.get(row.tobytes(), -1) for row in rows], int)
-
-    def read(self, places: np.ndarray) -> np.ndarray:
-        """Spectra at their places."""
-        parts = np.searchsorted(self.first, places, side="right") - 1
-        return np.stack(
-            [
-                self.parts[part][place - self.first[part]]
-                for part, place in zip(parts, places, strict=True)
-            ]
+            f"of a module; got {function!r}. {reason} `workers=0` needs no import."
         )
-
-    def add(self, rows: np.ndarray, spectra: np.ndarray) -> None:
-        """Keep new spectra; the values are written last and make them known."""
-        name = f"{self.number:09d}.npy"
-        for kind, array in (("spectra", spectra), ("values", rows)):
-            with (
-                atomic_path(self.folder / f"{kind}-{name}") as path,
-                path.open("wb") as file,
-            ):
-                np.save(file, array)
-        self._append(rows, np.load(self.folder / f"spectra-{name}", mmap_mode="r"))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))

@@ -3,8 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
+from jaxtyping import Array, Float
+
+from jsbi.instrument import EnergyGrid
 from jsbi.model.component import (
     Absorbed,
+    Convolution,
     Convolved,
     ConvolvedFactor,
     Multiplicative,
@@ -12,6 +17,18 @@ from jsbi.model.component import (
     SpectralModel,
     Sum,
 )
+
+
+class _ConvolvedPart(SpectralModel):
+    """A part of what is convolved, changed as it is within the whole."""
+
+    convolution: Convolution
+    part: SpectralModel
+    whole: SpectralModel
+
+    def __call__(self, grid: EnergyGrid) -> Float[Array, " bin"]:
+        """Convolve the photons of the bins."""
+        return self.convolution.along(grid, self.part(grid), self.whole(grid))
 
 
 def additive_terms(model: SpectralModel) -> list[SpectralModel]:
@@ -24,7 +41,7 @@ def additive_terms(model: SpectralModel) -> list[SpectralModel]:
         return [term for part in model.terms for term in additive_terms(part)]
     if isinstance(model, Absorbed):
         terms = additive_terms(model.model)
-        return [Absorbed(model.factor, term) for term in terms]
+        return [Absorbed(model.factor, term, model.behind) for term in terms]
     if isinstance(model, Convolved) and model.convolution.linear:
         terms = additive_terms(model.model)
         return [Convolved(model.convolution, term) for term in terms]
@@ -32,17 +49,42 @@ def additive_terms(model: SpectralModel) -> list[SpectralModel]:
 
 
 def term_names(terms: list[SpectralModel]) -> list[str]:
-    """XSPEC's name of each term, numbered from the second of its kind: `powerlaw_2`."""
-    return _numbered([_leaf(term) for term in terms])
+    """Name of each of the terms of a model, that of its source in an expression.
+
+    Numbered from the second of its kind: `powerlaw_2`. Terms that a convolution holds
+    together have the name of the convolution.
+    """
+    return [names[0] for names in source_names(terms)]
 
 
-def _leaf(term: Any) -> Any:
-    """The source of photons of a term, or the convolution that holds several."""
-    while isinstance(term, Absorbed | Convolved):
-        if isinstance(term, Convolved) and not term.convolution.linear:
-            return term.convolution
-        term = term.model
-    return term
+def source_names(terms: list[SpectralModel]) -> list[list[str]]:
+    """Names of all sources in each of the terms of a model.
+
+    A convolution that holds several together stands before them.
+    """
+    every = [_sources(term) for term in terms]
+    names = iter(_numbered([source for term in every for source in term]))
+    return [[next(names) for _ in term] for term in every]
+
+
+def _sources(model: Any) -> list[Any]:
+    if isinstance(model, Sum):
+        return [source for term in model.terms for source in _sources(term)]
+    if isinstance(model, Absorbed):
+        return _sources(model.model)
+    if isinstance(model, Convolved):
+        sources = _sources(model.model)
+        return sources if model.convolution.linear else [model.convolution, *sources]
+    return [model]
+
+
+def convolutions(model: SpectralModel) -> list[Convolution]:
+    """All convolutions in a model, of photons and of factors."""
+
+    def is_convolution(part):
+        return isinstance(part, Convolution)
+
+    return list(filter(is_convolution, jax.tree.leaves(model, is_leaf=is_convolution)))
 
 
 def _numbered(parts: list[Any]) -> list[str]:
@@ -55,7 +97,7 @@ def _numbered(parts: list[Any]) -> list[str]:
 
 
 def factors(model: Any) -> dict[str, Multiplicative]:
-    """Name to factor, of all that multiply photons, numbered as in an expression."""
+    """Name to factor, of all that multiply photons, as an expression labels them."""
     found = list(_factors(model))
     return dict(zip(_numbered(found), found, strict=True))
 
@@ -66,7 +108,9 @@ def _factors(model: Any) -> list[Multiplicative]:
     if isinstance(model, Product):
         return [each for factor in model.factors for each in _factors(factor)]
     if isinstance(model, Absorbed):
-        return [*_factors(model.factor), *_factors(model.model)]
+        parts = model.factor, model.model
+        order = reversed(parts) if model.behind else parts
+        return [each for part in order for each in _factors(part)]
     if isinstance(model, Convolved):
         return _factors(model.model)
     if isinstance(model, ConvolvedFactor):
@@ -79,6 +123,8 @@ def without(
 ) -> SpectralModel:
     """The model without some of its factors.
 
+    A convolution that is not linear changes what is left as it changes the whole.
+
     Args:
         model: What gives photons.
         unwanted: Whether a factor is to be left out.
@@ -86,10 +132,15 @@ def without(
     if isinstance(model, Sum):
         return Sum(tuple(without(term, unwanted) for term in model.terms))
     if isinstance(model, Convolved):
-        return Convolved(model.convolution, without(model.model, unwanted))
+        if not any(map(unwanted, _factors(model.model))):
+            return model
+        rest = without(model.model, unwanted)
+        if model.convolution.linear:
+            return Convolved(model.convolution, rest)
+        return _ConvolvedPart(model.convolution, rest, model.model)
     if isinstance(model, Absorbed):
         rest, factor = without(model.model, unwanted), _kept(model.factor, unwanted)
-        return rest if factor is None else Absorbed(factor, rest)
+        return rest if factor is None else Absorbed(factor, rest, model.behind)
     return model
 
 

@@ -1,5 +1,16 @@
 """Host models give the numbers of the function, each once, and no gradients."""
 
+import gc
+import multiprocessing
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +21,7 @@ from jsbi.correct import Training
 from jsbi.demo import make_example
 from jsbi.fluxes import flux
 from jsbi.instrument import EnergyGrid
-from jsbi.model import PowerLaw, TBabs
+from jsbi.model import PowerLaw, TBabs, host_store
 from jsbi.model.host import HostModel
 from jsbi.simulate import LogUniform, Prior, Uniform
 
@@ -33,15 +44,52 @@ EDGES = np.geomspace(0.3, 10.0, 101)
 ROWS = jnp.asarray([[1.5, 1.0], [2.5, 3.0], [1.5, 1.0], [1.2, 0.5]])
 
 
+def fails_above(edges, index, norm):
+    if index > 5:
+        raise RuntimeError("no such index")
+    return power_law(edges, index, norm)
+
+
+def dies_above(edges, index, norm):
+    if index > 5:
+        os._exit(3)
+    return power_law(edges, index, norm)
+
+
 class Counted:
     """A function that knows how often it was called; workers cannot import it."""
 
-    def __init__(self):
-        self.calls = 0
+    def __init__(self, scale=1.0, stop=None, error=KeyboardInterrupt):
+        self.calls, self.scale = 0, scale
+        self.stop, self.error = stop, error
 
     def __call__(self, edges, index, norm):
+        if self.calls == self.stop:
+            raise self.error
         self.calls += 1
-        return power_law(edges, index, norm)
+        return self.scale * power_law(edges, index, norm)
+
+
+def rows_of(number, start=1.1, stop=2.9):
+    return np.column_stack([np.linspace(start, stop, number), np.ones(number)])
+
+
+def evaluate(model, rows):
+    return model.evaluate(rows, EDGES, 100)
+
+
+def truth_of(rows):
+    return np.array([power_law(EDGES, *row) for row in rows.tolist()], np.float32)
+
+
+def reopened(store, function=power_law):
+    """A model that has only the files of a store, as one of a later run."""
+    host_store._open.clear()
+    return HostModel(function, store=store, progress=False)
+
+
+def files(store):
+    return sorted(store.glob("*/part-*.npz"))
 
 
 def spectra(model, rows=ROWS, edges=EDGES):
@@ -78,22 +126,285 @@ def test_no_spectrum_is_made_twice(tmp_path):
     assert function.calls == 3
     again = HostModel(function, store=tmp_path, progress=False)
     np.testing.assert_array_equal(spectra(again), first)
-    assert function.calls == 3
+    # One is made again, to see whether the function is the same.
+    assert function.calls == 4
     more = jnp.concatenate([ROWS, ROWS + 0.25])
     np.testing.assert_array_equal(spectra(again, more)[:4], first)
-    assert function.calls == 6
+    assert function.calls == 7
     # Another grid is another spectrum.
     spectra(again, ROWS, EDGES[:50])
-    assert function.calls == 9
+    assert function.calls == 10
 
 
-def test_a_store_that_was_interrupted_loses_the_last_part_only(tmp_path):
+def test_a_store_outlives_the_process(tmp_path):
+    rows = rows_of(40)
+    with HostModel(power_law, store=tmp_path, progress=False) as model:
+        made = evaluate(model, rows)
     function = Counted()
-    spectra(HostModel(function, store=tmp_path, progress=False))
-    (values,) = tmp_path.glob("*/values-*.npy")
-    values.unlink()
-    spectra(HostModel(function, store=tmp_path, progress=False))
-    assert function.calls == 6
+    function.__module__, function.__qualname__ = __name__, "power_law"
+    np.testing.assert_array_equal(evaluate(reopened(tmp_path, function), rows), made)
+    assert function.calls == 1
+
+
+def test_a_model_that_is_forgotten_writes_what_it_has(tmp_path):
+    model = HostModel(power_law, store=tmp_path, progress=False)
+    evaluate(model, rows_of(3))
+    assert not files(tmp_path)
+    del model
+    gc.collect()
+    assert len(files(tmp_path)) == 1
+
+
+def test_another_function_has_other_spectra(tmp_path):
+    rows = rows_of(3)
+    with HostModel(power_law, store=tmp_path, progress=False) as model:
+        made = evaluate(model, rows)
+    other = evaluate(reopened(tmp_path, Counted(2.0)), rows)
+    np.testing.assert_array_equal(other, 2 * made)
+
+
+def test_a_store_of_another_version_is_refused(tmp_path):
+    with HostModel(Counted(), store=tmp_path, progress=False) as model:
+        evaluate(model, rows_of(3))
+    changed = reopened(tmp_path, Counted(1.001))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="it gives another one.*Remove the folder"):
+            evaluate(changed, rows_of(3))
+    # Within the rounding of float32 it is the same.
+    evaluate(reopened(tmp_path, Counted(1 + 1e-7)), rows_of(3))
+
+
+def test_a_folder_that_was_removed_does_not_come_back(tmp_path):
+    first = HostModel(Counted(), store=tmp_path, progress=False)
+    evaluate(first, rows_of(3))
+    first.close()
+    evaluate(first, rows_of(5))
+    for path in files(tmp_path):
+        path.unlink()
+        path.parent.rmdir()
+    second = HostModel(Counted(2.0), store=tmp_path, progress=False)
+    np.testing.assert_allclose(evaluate(second, rows_of(5)), 2 * truth_of(rows_of(5)))
+
+
+def test_two_models_share_a_store(tmp_path):
+    functions = [Counted(), Counted()]
+    one, two = (HostModel(f, store=tmp_path, progress=False) for f in functions)
+    for number, model in ((1, one), (2, two), (3, one), (4, two)):
+        evaluate(model, rows_of(number))
+    one.close()
+    two.close()
+    again = reopened(tmp_path)
+    again.function = Counted()
+    for number in (1, 2, 3, 4):
+        made = evaluate(again, rows_of(number))
+        np.testing.assert_array_equal(made, truth_of(rows_of(number)))
+    assert again.function.calls == 1
+
+
+def test_two_processes_that_write_at_once_keep_all(tmp_path):
+    # Each has its own view of the folder, as processes have.
+    stores = [host_store.SpectrumStore(tmp_path) for _ in range(2)]
+    for turn in range(3):
+        for number, store in enumerate(stores):
+            value = float(10 * turn + number)
+            store.add(np.full((1, 2), value), np.full((1, 3), value, np.float32))
+        for store in stores:
+            store.write()
+    last = host_store.SpectrumStore(tmp_path)
+    rows = np.array([[v, v] for v in (0.0, 1.0, 10.0, 11.0, 20.0, 21.0)])
+    assert last.find(rows).all()
+    np.testing.assert_array_equal(last.read(rows)[:, 0], rows[:, 0])
+
+
+def test_small_files_are_merged_while_others_read_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(host_store, "PART", 8)
+    before = host_store.SpectrumStore(tmp_path)
+    rows = np.column_stack([np.arange(40.0), np.ones(40)])
+    for row in rows:
+        before.add(row[None], np.full((1, 3), row[0], np.float32))
+        before.write()
+    assert len(list(tmp_path.glob("part-*"))) == 40
+    after = host_store.SpectrumStore(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 5
+    for store in (after, before, host_store.SpectrumStore(tmp_path)):
+        np.testing.assert_array_equal(store.read(rows)[:, 0], rows[:, 0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells")
+def test_many_batches_leave_no_file_open(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    model = HostModel(power_law, store=tmp_path, progress=False)
+    rows = rows_of(300)
+    evaluate(model, rows[:1])
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
+    try:
+        for number in range(300):
+            evaluate(model, rows[number : number + 1])
+        model.close()
+        again = reopened(tmp_path)
+        np.testing.assert_array_equal(evaluate(again, rows), truth_of(rows))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(files(tmp_path)) == 2
+
+
+def test_spectra_are_written_after_some_seconds(tmp_path, monkeypatch):
+    monkeypatch.setattr("jsbi.model.host.UNSAVED", 0.0)
+    model = HostModel(power_law, store=tmp_path, progress=False)
+    evaluate(model, rows_of(2))
+    assert sum(len(np.load(path)["values"]) for path in files(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_was_made_before_an_error_is_kept(tmp_path, error):
+    function = Counted(stop=7, error=error)
+    model = HostModel(function, store=tmp_path, progress=False)
+    with pytest.raises(error):
+        evaluate(model, rows_of(10))
+    (part,) = files(tmp_path)
+    assert len(np.load(part)["values"]) == 7
+    function.stop = None
+    np.testing.assert_array_equal(evaluate(model, rows_of(10)), truth_of(rows_of(10)))
+    assert function.calls == 10
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "changed"])
+def test_a_damaged_file_is_named(tmp_path, damage):
+    rows = rows_of(3)
+    with HostModel(power_law, store=tmp_path, progress=False) as model:
+        evaluate(model, rows)
+    (part,) = files(tmp_path)
+    whole = part.read_bytes()
+    changes = {"truncated": whole[:300], "garbage": b"x" * 300, "empty": b""}
+    middle = len(whole) // 2
+    changes["changed"] = whole[:middle] + b"no" + whole[middle + 2 :]
+    part.write_bytes(changes[damage])
+    with pytest.raises(ValueError, match=f"{part.name}.*remove it"):
+        evaluate(reopened(tmp_path), rows)
+    part.unlink()
+    again = evaluate(reopened(tmp_path), rows)
+    np.testing.assert_array_equal(again, truth_of(rows))
+
+
+def test_a_file_that_goes_while_in_use_is_named(tmp_path):
+    with HostModel(power_law, store=tmp_path, progress=False) as model:
+        evaluate(model, rows_of(3))
+        model.close()
+        (part,) = files(tmp_path)
+        part.unlink()
+        with pytest.raises(ValueError, match="some were removed"):
+            evaluate(model, rows_of(3))
+        assert evaluate(model, rows_of(3)).shape == (3, 100)
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_a_failure_names_its_parameters(jitted):
+    model = HostModel(fails_above, progress=False)
+    message = "failed at {'index': 7.0, 'norm': 1.0}: RuntimeError: no such index"
+    with pytest.raises(RuntimeError, match=message):
+        (spectra if jitted else evaluate)(model, np.array([[2.0, 1.0], [7.0, 1.0]]))
+
+
+def test_a_model_can_be_pickled_when_it_is_open(tmp_path):
+    model = HostModel(power_law, store=tmp_path, progress=False)
+    made = evaluate(model, rows_of(3))
+    copy = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(evaluate(copy, rows_of(3)), made)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda edges, **values: edges[1:],
+        lambda edges, *values: edges[1:],
+        lambda edges, index, **values: edges[1:],
+        lambda edges, index, /: edges[1:],
+    ],
+)
+def test_parameters_without_names_are_refused(function):
+    with pytest.raises(ValueError, match="each by its name; got \\(edges, "):
+        HostModel(function)
+
+
+@pytest.mark.slow
+def test_a_function_of_a_prompt_needs_no_workers(tmp_path):
+    script = """
+    import numpy as np, jsbi
+    def flat(edges, norm):
+        return norm * np.diff(edges)
+    rows, edges = np.array([[1.0], [2.0]]), np.array([1.0, 2.0])
+    model = jsbi.HostModel(flat, store="spectra", progress=False)
+    print(model.evaluate(rows, edges, 1).tolist())
+    try:
+        jsbi.HostModel(flat, workers=2, progress=False).evaluate(rows, edges, 1)
+    except ValueError as error:
+        print(error)
+    """
+    done = run("-", input=textwrap.dedent(script), cwd=tmp_path)
+    assert not done.stderr
+    assert len(files(tmp_path / "spectra")) == 1
+    assert "[[1.0], [2.0]]" in done.stdout
+    assert "of a notebook, a prompt or standard input" in done.stdout
+
+
+def run(*arguments, **options):
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        **options,
+    )
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy as np, jsbi\n"
+        "def flat(edges, norm):\n"
+        "    return norm * np.diff(edges)\n"
+        "rows, edges = np.array([[1.0], [2.0]]), np.array([1.0, 2.0])\n"
+        "model = jsbi.HostModel(flat, workers=1, progress=False)\n"
+        "print(model.evaluate(rows, edges, 1))\n"
+    )
+    done = run(str(script))
+    assert done.returncode != 0
+    assert "A worker process ended" in done.stderr
+    assert "without `if __name__" in done.stderr
+
+
+@pytest.mark.slow
+def test_workers_fail_and_end_in_words(tmp_path):
+    rows = rows_of(20)
+    with HostModel(fails_above, workers=2, store=tmp_path, progress=False) as model:
+        bad = np.concatenate([rows, [[7.0, 1.0]]])
+        with pytest.raises(RuntimeError, match="failed at {'index': 7.0.*no such"):
+            evaluate(model, bad)
+        assert sum(len(np.load(path)["values"]) for path in files(tmp_path)) >= 12
+        # The processes are still there, and the model can be pickled with them.
+        np.testing.assert_array_equal(evaluate(model, rows), truth_of(rows))
+        pickle.dumps(model)
+        assert multiprocessing.active_children()
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_a_pool_that_broke_is_replaced():
+    model = HostModel(dies_above, workers=1, progress=False)
+    with pytest.raises(RuntimeError, match="A worker process ended.*memory"):
+        evaluate(model, np.array([[2.0, 1.0], [7.0, 1.0]]))
+    np.testing.assert_array_equal(evaluate(model, rows_of(2)), truth_of(rows_of(2)))
+    del model
+    gc.collect()
+    deadline = time.monotonic() + 20
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not multiprocessing.active_children()
 
 
 def test_each_redshift_has_its_own_grid():

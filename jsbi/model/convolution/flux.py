@@ -1,5 +1,6 @@
 """Convolutions that give a spectrum the flux that is asked for."""
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -32,7 +33,34 @@ def _divided(
     return jnp.where(some, spectrum, 0.0) / jnp.where(some, total, 1.0)
 
 
-class EnergyFlux(Component, Convolution):
+class _ToFlux(Component, Convolution):
+    """All bins times one factor, such that a band holds what is asked for."""
+
+    linear: ClassVar[bool] = False
+    lowest: Scalar = parameter("Emin", 0.5, (0.0, 1e6), "keV", frozen=True)
+    highest: Scalar = parameter("Emax", 10.0, (0.0, 1e6), "keV", frozen=True)
+
+    @abstractmethod
+    def along(
+        self,
+        grid: EnergyGrid,
+        part: Float[Array, " bin"],
+        whole: Float[Array, " bin"],
+    ) -> Float[Array, " bin"]:
+        """Scale a part of the photons by the factor of the whole."""
+
+    def __call__(
+        self, grid: EnergyGrid, spectrum: Float[Array, " bin"]
+    ) -> Float[Array, " bin"]:
+        """Scale the photons of all bins."""
+        return self.along(grid, spectrum, spectrum)
+
+    def needed_band(self) -> tuple[Scalar, Scalar]:
+        """The band whose flux is given."""
+        return self.lowest, self.highest
+
+
+class EnergyFlux(_ToFlux):
     """Scale the spectrum to an energy flux of `10^lg10Flux` from `Emin` to `Emax`.
 
     Within a bin photons count as spread evenly, as in XSPEC. A norm of what follows
@@ -45,25 +73,25 @@ class EnergyFlux(Component, Convolution):
     """
 
     xspec_name: ClassVar[str] = "cflux"
-    linear: ClassVar[bool] = False
-    lowest: Scalar = parameter("Emin", 0.5, (0.0, 1e6), "keV", frozen=True)
-    highest: Scalar = parameter("Emax", 10.0, (0.0, 1e6), "keV", frozen=True)
     log_flux: Scalar = parameter(
         "lg10Flux", -12.0, (-100.0, 100.0), "lg(erg / cm^2 / s)"
     )
 
-    def __call__(
-        self, grid: EnergyGrid, spectrum: Float[Array, " bin"]
+    def along(
+        self,
+        grid: EnergyGrid,
+        part: Float[Array, " bin"],
+        whole: Float[Array, " bin"],
     ) -> Float[Array, " bin"]:
-        """Scale the photons of all bins."""
+        """Scale photons by what gives the whole its energy flux."""
         share, energy = _band(grid, self.lowest, self.highest)
-        shape = _divided(spectrum, jnp.sum(spectrum * share * energy))
-        most = 0.5 * float(np.log(jnp.finfo(spectrum.dtype).max))
+        shape = _divided(part, jnp.sum(whole * share * energy))
+        most = 0.5 * float(np.log(jnp.finfo(part.dtype).max))
         flux = jnp.exp(jnp.minimum(_LOG_10 * self.log_flux, most))
         return shape * (flux / _ERG_PER_KEV)
 
 
-class PhotonFlux(Component, Convolution):
+class PhotonFlux(_ToFlux):
     """Scale the spectrum to a photon flux of `Flux` from `Emin` to `Emax`.
 
     Within a bin photons count as spread evenly, as in XSPEC. A norm of what follows
@@ -75,14 +103,14 @@ class PhotonFlux(Component, Convolution):
     """
 
     xspec_name: ClassVar[str] = "cpflux"
-    linear: ClassVar[bool] = False
-    lowest: Scalar = parameter("Emin", 0.5, (0.0, 1e6), "keV", frozen=True)
-    highest: Scalar = parameter("Emax", 10.0, (0.0, 1e6), "keV", frozen=True)
     flux: Scalar = parameter("Flux", 1.0, (0.0, 1e10), "photons / cm^2 / s")
 
-    def __call__(
-        self, grid: EnergyGrid, spectrum: Float[Array, " bin"]
+    def along(
+        self,
+        grid: EnergyGrid,
+        part: Float[Array, " bin"],
+        whole: Float[Array, " bin"],
     ) -> Float[Array, " bin"]:
-        """Scale the photons of all bins."""
+        """Scale photons by what gives the whole its photon flux."""
         share, _ = _band(grid, self.lowest, self.highest)
-        return self.flux * _divided(spectrum, jnp.sum(spectrum * share))
+        return self.flux * _divided(part, jnp.sum(whole * share))

@@ -89,3 +89,7 @@ class Simpl(Component, Convolution):
         scattered = (1 - down) * _upwards(grid, spectrum, index - 1)
         scattered += down * _downwards(grid, spectrum, index + 2)
         return (1 - self.fraction) * spectrum + self.fraction * scattered
+
+    def needed_band(self) -> tuple[Scalar, Scalar]:
+        """Where seed photons may be, be they those of a cool disk."""
+        return jnp.asarray(1e-3), jnp.asarray(1e3)
