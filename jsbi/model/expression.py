@@ -271,10 +271,7 @@ class ExpressionModel(eqx.Module):
         """
         parameter = self.parameters[name]
         for value in values:
-            try:
-                number = float(value)
-            except (TypeError, ValueError):
-                raise ValueError(f"{name!r} must be a number; got {value!r}.") from None
+            number = _number(name, value)
             slack = 1e-6 * abs(number)  # of rounding
             if not parameter.low - slack <= number <= parameter.high + slack:
                 ends = f"{parameter.low:g} and {parameter.high:g} {parameter.unit}"
@@ -307,9 +304,11 @@ class ExpressionModel(eqx.Module):
                 number, or outside of the limits or the grid of a table model.
         """
         self._check_names(values)
-        for name, value in values.items():
+        numbers = {name: _number(name, value) for name, value in values.items()}
+        built = self._build(numbers)  # tables say more about their grids
+        for name, value in numbers.items():
             self.check_limits(name, value)
-        return self._build(dict(values))
+        return built
 
     def _check_names(self, values: Mapping[str, Any]) -> None:
         known = self.parameters
@@ -333,6 +332,13 @@ class ExpressionModel(eqx.Module):
                     arguments[choice] = getattr(self, choice)
             parts[label] = component(**arguments)
         return _combine(self._tree, parts)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name!r} must be a number; got {value!r}.") from None
 
 
 def _combine(tree: Tree, parts: dict[str, Any]) -> Any:
