@@ -15,7 +15,7 @@ import numpy as np
 
 FORMAT = 1
 # What `zipfile` and `numpy` raise about bytes that have changed.
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -88,7 +88,7 @@ def read_header(path: str | os.PathLike) -> dict[str, Any]:
         try:
             with zipfile.ZipFile(file) as archive:
                 full = json.loads(archive.read("header.json"))
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise ValueError(
                 f"{path} must be a file saved by jsbi, but its header cannot be read "
                 f"({error}). Is it another format, or was its copy cut short?"
@@ -124,7 +124,7 @@ def load_arrays(
             with zipfile.ZipFile(file) as archive:
                 for name, layout in full["arrays"].items():
                     arrays[name] = _read_array(archive, name, layout)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise ValueError(f"{path} is damaged: {error}.") from None
     return full["header"], arrays
 

@@ -7,29 +7,17 @@ import threading
 import time
 import uuid
 import weakref
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jsbi.store import atomic_path
+from jsbi.store import DAMAGE, atomic_path
 
 PART = 256  # spectra that are written to a file together
 SMALL = 32  # files of fewer spectra that a folder may have before they are merged
 _LOADED = 8  # files whose spectra stay in memory
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 _open: weakref.WeakValueDictionary[Path, "SpectrumStore"]
 _open = weakref.WeakValueDictionary()
 
@@ -257,7 +245,7 @@ def _load(path: Path, kind: str) -> np.ndarray:
             return arrays[kind]
     except FileNotFoundError:
         raise
-    except _DAMAGE as error:
+    except (*DAMAGE, TypeError) as error:
         raise ValueError(
             f"{path} must be a part of a store of spectra, and cannot be read "
             f"({error}). If it is damaged, remove it: its spectra are made again."

@@ -1,80 +1,32 @@
 """The components that expressions, `jsbi models` and the tests know by name."""
 
 import difflib
+import importlib
 import os
+import pkgutil
 from collections.abc import Iterator
 from types import ModuleType
 
-from jsbi.model.additive import (
-    black_bodies,
-    bremsstrahlung,
-    comptonisation,
-    disks,
-    kompaneets,
-    lines,
-    power_laws,
-    relativistic,
-    scattered_black_body,
-    steps,
-)
+from jsbi.model import additive, convolution, multiplicative
 from jsbi.model.component import Component, Convolution, SpectralModel
-from jsbi.model.convolution import (
-    covering,
-    flux,
-    scattering,
-    shifts,
-    smoothing,
-)
-from jsbi.model.multiplicative import (
-    absorption,
-    absorption_lines,
-    cutoffs,
-    edges,
-    electrons,
-    shapes,
-    simple,
-    variable_absorption,
-)
-
-# Every component that one of these modules defines is known.
-FAMILIES: tuple[ModuleType, ...] = (
-    black_bodies,
-    bremsstrahlung,
-    comptonisation,
-    disks,
-    kompaneets,
-    lines,
-    power_laws,
-    relativistic,
-    scattered_black_body,
-    steps,
-    covering,
-    flux,
-    scattering,
-    shifts,
-    smoothing,
-    absorption,
-    absorption_lines,
-    cutoffs,
-    edges,
-    electrons,
-    shapes,
-    simple,
-    variable_absorption,
-)
 
 
-def _components(family: ModuleType) -> Iterator[type[Component]]:
-    """The classes of a module that have a name of XSPEC's."""
-    for value in vars(family).values():
-        named = isinstance(value, type) and hasattr(value, "xspec_name")
-        if named and value.__module__ == family.__name__:
-            yield value
+def _components(package: ModuleType) -> Iterator[type[Component]]:
+    """The classes of all modules of a package that have a name of XSPEC's."""
+    for each in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        for value in vars(importlib.import_module(each.name)).values():
+            named = isinstance(value, type) and hasattr(value, "xspec_name")
+            if named and value.__module__ == each.name:
+                yield value
 
 
 COMPONENTS: tuple[type[Component], ...] = tuple(
     sorted(
-        (component for family in FAMILIES for component in _components(family)),
+        (
+            component
+            for package in (additive, multiplicative, convolution)
+            for component in _components(package)
+        ),
         key=lambda component: component.xspec_name.lower(),
     )
 )

@@ -37,7 +37,7 @@ Transform = Complex[Array, " frequency"]
 
 
 def _electrons(temperature: Scalar) -> tuple[Speeds, Speeds]:
-    """Rapidities of Maxwell's electrons, and how many there are, for `_moments`.
+    """Rapidities of Maxwell's electrons, and how many there are, for `_growths`.
 
     Midpoints in rapidity, in which the integrand is even, smooth and falls to nothing.
     """

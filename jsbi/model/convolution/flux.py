@@ -1,7 +1,7 @@
 """Convolutions that give a spectrum the flux that is asked for."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -41,13 +41,25 @@ class _ToFlux(Component, Convolution):
     highest: Scalar = parameter("Emax", 10.0, (0.0, 1e6), "keV", frozen=True)
 
     @abstractmethod
+    def _asked(self, dtype: Any) -> Scalar:
+        """The flux that the band is to have."""
+
+    @abstractmethod
+    def _carried(
+        self, photons: Float[Array, " bin"], energy: Float[Array, " bin"]
+    ) -> Float[Array, " bin"]:
+        """What photons of these energies bring of it."""
+
     def along(
         self,
         grid: EnergyGrid,
         part: Float[Array, " bin"],
         whole: Float[Array, " bin"],
     ) -> Float[Array, " bin"]:
-        """Scale a part of the photons by the factor of the whole."""
+        """Scale a part of the photons by what gives the whole its flux."""
+        share, energy = _band(grid, self.lowest, self.highest)
+        total = jnp.sum(self._carried(whole * share, energy))
+        return _divided(part, total) * self._asked(part.dtype)
 
     def __call__(
         self, grid: EnergyGrid, spectrum: Float[Array, " bin"]
@@ -77,18 +89,14 @@ class EnergyFlux(_ToFlux):
         "lg10Flux", -12.0, (-100.0, 100.0), "lg(erg / cm^2 / s)"
     )
 
-    def along(
-        self,
-        grid: EnergyGrid,
-        part: Float[Array, " bin"],
-        whole: Float[Array, " bin"],
+    def _asked(self, dtype: Any) -> Scalar:
+        most = 0.5 * float(np.log(jnp.finfo(dtype).max))
+        return jnp.exp(jnp.minimum(_LOG_10 * self.log_flux, most)) / _ERG_PER_KEV
+
+    def _carried(
+        self, photons: Float[Array, " bin"], energy: Float[Array, " bin"]
     ) -> Float[Array, " bin"]:
-        """Scale photons by what gives the whole its energy flux."""
-        share, energy = _band(grid, self.lowest, self.highest)
-        shape = _divided(part, jnp.sum(whole * share * energy))
-        most = 0.5 * float(np.log(jnp.finfo(part.dtype).max))
-        flux = jnp.exp(jnp.minimum(_LOG_10 * self.log_flux, most))
-        return shape * (flux / _ERG_PER_KEV)
+        return photons * energy
 
 
 class PhotonFlux(_ToFlux):
@@ -105,12 +113,10 @@ class PhotonFlux(_ToFlux):
     xspec_name: ClassVar[str] = "cpflux"
     flux: Scalar = parameter("Flux", 1.0, (0.0, 1e10), "photons / cm^2 / s")
 
-    def along(
-        self,
-        grid: EnergyGrid,
-        part: Float[Array, " bin"],
-        whole: Float[Array, " bin"],
+    def _asked(self, dtype: Any) -> Scalar:
+        return self.flux
+
+    def _carried(
+        self, photons: Float[Array, " bin"], energy: Float[Array, " bin"]
     ) -> Float[Array, " bin"]:
-        """Scale photons by what gives the whole its photon flux."""
-        share, _ = _band(grid, self.lowest, self.highest)
-        return self.flux * _divided(part, jnp.sum(whole * share))
+        return photons
