@@ -17,9 +17,12 @@ TRUSTED, NOT_TRUSTED = "trusted", "not trusted"
 LEAST = 1e-3  # seconds that a fit counts for
 ORDER = (*METHODS, *PEERS)
 # Methods that are asked for draws of a network; another rung may answer in the end.
-SBI = (*LEARNED, "npe-sbi")
+SBI = (*LEARNED, "npe-sbi", "npe-sbijax")
 # What makes draws with a trained network, and what makes them by plain HMC.
-NETWORKS = {"network", "smc", "transported nuts", "amortised", "npe-sbi"}
+NETWORKS = {"network", "smc", "transported nuts", "amortised"} | {
+    "npe-sbi",
+    "npe-sbijax",
+}
 CHAINS = {"nuts", "nuts, numpyro"}
 
 

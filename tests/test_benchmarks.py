@@ -15,7 +15,9 @@ from benchmarks.__main__ import parser
 from benchmarks.accuracy import accuracy, is_right
 from benchmarks.case import Case
 from benchmarks.harness import REFERENCE, Answer, Job, Prepared, run_all, run_one
-from benchmarks.peers import PEERS, Peer, answer, counted, weigh_cube
+from benchmarks.npe import weigh_cube
+from benchmarks.peers import PEERS, Peer
+from benchmarks.plain import answer, counted
 from benchmarks.report import write_report
 from benchmarks.scaling import Several, find_case, summed, with_counts
 from jsbi.api import simulate

@@ -41,6 +41,9 @@ def test_good_draws_and_a_good_fit_are_trusted_without_a_reason(posterior):
         ({"r_hat": 1.02}, "usable", "R-hat is 1.020"),
         ({"r_hat": 1.2}, "not trusted", "R-hat is 1.200"),
         ({"r_hat": 1.001, "pareto_k": np.nan}, "trusted", None),
+        ({"log_evidence_error": 0.4}, "trusted", None),
+        ({"log_evidence_error": 0.6}, "usable", "ln Z is known to 0.60 only"),
+        ({"log_evidence_error": 2.1}, "not trusted", "ln Z is known to 2.10 only"),
     ],
 )
 def test_poor_draws_are_named(posterior, change, verdict, reason):

@@ -42,11 +42,6 @@ _SOLAR = (1.0,) * 17
 # test, since redshifts are where the samples of the tables show in derivatives.
 
 
-# Among resonances a bin is the difference of two integrals, rounded in float32.
-def _single(*parameters):
-    return 3e-4
-
-
 ENTRIES = {
     "TBabs": Entry((1.0,), ((0.0,), (0.1,), (3.0,))),
     "TBfeo": Entry(
@@ -54,7 +49,6 @@ ENTRIES = {
         ((0.3, 2.0, 0.5, 9.5), (0.2, 0.5, 3.0, 9.2)),
         xspec=(1e-5, 0.0),
         unlike=_with_grains,
-        single=_single,
         points=500,
     ),
     "TBgas": Entry(
@@ -62,7 +56,6 @@ ENTRIES = {
         ((0.3, 9.5), (0.05, 9.0)),
         xspec=(1e-5, 0.0),
         unlike=_among_resonances,
-        single=_single,
         points=500,
     ),
     "TBgrain": Entry(
@@ -74,7 +67,6 @@ ENTRIES = {
         ),
         xspec=(1e-5, 0.0),
         unlike=_grains_at_rest,
-        single=_single,
         points=500,
     ),
     "TBpcf": Entry(
@@ -82,7 +74,6 @@ ENTRIES = {
         ((1.0, 0.5, 9.5), (0.1, 0.3, 9.0), (0.5, 1.0, 10.0)),
         xspec=(1e-5, 0.0),
         unlike=_with_grains,
-        single=_single,
         points=500,
     ),
     "pcfabs": Entry((1.0, 0.5), ((1.0, 0.5), (10.0, 0.95), (0.3, 1.0)), xspec=_ATOMS),
@@ -99,7 +90,6 @@ ENTRIES = {
         ((0.3, 9.5), (0.05, 9.0)),
         xspec=(1e-5, 0.0),
         unlike=_among_resonances,
-        single=_single,
         points=500,
     ),
     "zpcfabs": Entry(

@@ -14,7 +14,6 @@ ENTRIES = {
         (3.5, 1.0, 1.0),
         ((3.5, 1.0, 1.0), (6.4, 2e-4, 1.0), (0.1, 0.2, 0.3)),
         (1e-12, 1e-12),
-        single=lambda energy, width, fraction: 1e-4 if width > 0.01 else 1e-3,
     ),
     # XSPEC takes the mean of both edges of a bin.
     "cyclabs": Entry(

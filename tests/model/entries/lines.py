@@ -5,19 +5,9 @@ import numpy as np
 from tests.model.entries.entry import Entry
 
 
-def rounding_of_a_line(energy, sigma, redshift=0.0):
-    """At 5.3 sigma, 1e-6 of the peak, the slope of ln(density) is 5.3 / sigma."""
-    roundings = 2 if redshift else 1
-    return max(1e-4, roundings * 5.3 * 2**-23 * energy / sigma if sigma > 0 else 0.0)
-
-
 def rounding_in_wavelength(wavelength, sigma, redshift=0.0):
-    return 2 * rounding_of_a_line(wavelength, sigma, redshift)
-
-
-def rounding_of_a_lorentzian(energy, width):
-    """Half a width from its centre the slope of ln(density) is 2 / width."""
-    return max(1e-4, 4 * 2**-23 * energy / width if width > 0 else 0.0)
+    """At 5.3 sigma, 1e-6 of the peak, the slope of ln(density) is 5.3 / sigma."""
+    return max(1e-4, 5.3 * 2**-23 * wavelength / sigma)
 
 
 def lorentzian(energy, LineE, Width):
@@ -31,13 +21,11 @@ ENTRIES = {
         (6.5, 0.1),
         ((6.5, 0.1), (6.4, 0.003), (1.0, 0.3), (3.0, 5.0)),
         (0.0, 1e-8),
-        single=rounding_of_a_line,
     ),
     "zgauss": Entry(
         (6.5, 0.1, 0.0),
         ((6.5, 0.1, 0.0), (6.4, 0.003, 0.01), (1.0, 0.3, -0.2), (10.0, 5.0, 2.0)),
         (0.0, 1e-8),
-        single=rounding_of_a_line,
     ),
     # XSPEC stops 1e-6 of the line short of its ends.
     "agauss": Entry(
@@ -50,7 +38,6 @@ ENTRIES = {
         (10.0, 1.0, 0.0),
         ((10.0, 1.0, 0.0), (1.9372, 0.03, 0.1), (10.0, 1.0, 1.0)),
         (0.0, 1e-6),
-        single=rounding_in_wavelength,
     ),
     # XSPEC stops 1e-6 of the line short of its ends.
     "lorentz": Entry(
@@ -58,6 +45,5 @@ ENTRIES = {
         ((6.5, 0.1), (1.0, 0.3), (3.0, 5.0), (0.05, 0.1), (25.0, 3.0)),
         (0.0, 1e-6),
         lorentzian,
-        single=rounding_of_a_lorentzian,
     ),
 }
