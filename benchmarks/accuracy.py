@@ -12,6 +12,7 @@ from jsbi.posterior import Posterior
 # Departures that count as none, beside what so few draws scatter by themselves.
 SHIFT, WIDTH = 0.05, 0.05
 SCATTER = 4.0  # standard deviations of the scatter
+LEAST_JUDGED = 64.0  # effective draws
 LEAST_SPLIT = 100.0  # effective draws that a classifier needs
 
 
@@ -55,10 +56,11 @@ def is_right(row: dict[str, Any], reference_effective: float) -> bool | None:
         row: One fit.
         reference_effective: Effective draws of the reference.
 
-    Returns: None where there is nothing to compare with.
+    Returns: None where there is nothing to compare with, or the draws are so few that
+        they scatter by half a width and more.
     """
     found = row.get("accuracy")
-    if not found or not row["effective"]:
+    if not found or not (row["effective"] or 0) >= LEAST_JUDGED:
         return None
     measured = found["shift"], found["least width"], found["greatest width"]
     if None in measured:

@@ -43,6 +43,7 @@ METHODS = (*INFER_METHODS, AMORTIZED)
 TITLES = {"prior": "over the prior", "observation": "at the observation"}
 DRAWS_PER_TRUTH = 10  # effective draws of the observation's posterior for each spectrum
 PLACES = (-3.0, -1.0, 0.0, 1.0, 3.0)  # of all coordinates, where priors are compared
+GROSS = 1.0  # displacement, in widths, that a check should notice
 SAME = 1e-5  # relative difference that single precision and files leave
 
 
@@ -223,7 +224,8 @@ def check(
         simulated = _simulate_locally(generator, target, posterior, spectra)
         local = _compare(keys[4], generator, procedure, simulated, bars)
     seconds = time.perf_counter() - start
-    return Check(method, over_prior, local, notes, false_alarm, seconds, seed)
+    found = Check(method, over_prior, local, notes, false_alarm, seconds, seed)
+    return dataclasses.replace(found, notes=(*notes, *_blindness(found)))
 
 
 def check_effort(
@@ -384,6 +386,18 @@ def _notes(posterior: Posterior, spectra: int) -> tuple[str, ...]:
         f"Its {effective:,.0f} effective draws are few for {spectra:,} spectra at the "
         f"observation, which need {DRAWS_PER_TRUTH * spectra:,}: false alarms may be "
         "more frequent there than stated.",
+    )
+
+
+def _blindness(found: Check) -> tuple[str, ...]:
+    """A sentence if only gross errors would have been noticed."""
+    parts = [part.after for part in found.parts.values() if part.after is not None]
+    least = max((each.displacement(found.share) for each in parts), default=0.0)
+    if least <= GROSS:
+        return ()
+    return (
+        "So few spectra do not notice what displaces posteriors by a whole width: "
+        "that they are calibrated is not shown. Use more spectra, such as 1000.",
     )
 
 

@@ -28,6 +28,7 @@ from jsbi.correct.network import network_rung as network_rung
 from jsbi.correct.network import smc_rung as smc_rung
 from jsbi.correct.network import train_proposal as train_proposal
 from jsbi.correct.network import transported_rung as transported_rung
+from jsbi.correct.rung import Fault as Fault
 from jsbi.correct.rung import Rung as Rung
 from jsbi.correct.rung import best_rung as best_rung
 from jsbi.correct.rung import judge_draws as judge_draws

@@ -21,8 +21,13 @@ MOST_LOST = 1e-3  # share of the draws at which the model may have no value
 LEAST_EFFECTIVE = 400.0  # draws of samplers that have no importance weights
 MIXED_R_HAT, SOUND_R_HAT = 1.01, 1.05
 SEEN_MASS = 1e-3  # of modes that draws must hold
+GRAVE_MASS = 0.1  # of modes that draws miss, from which they are not to be trusted
 FOUND = 0.05  # of a mode's mass, as Laplace has it, that counts as found
 SURE_EVIDENCE = 0.5  # error of ln Z below which populations have agreed
+
+
+class Fault(str):
+    """A doubt so grave that the draws are not to be trusted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,11 +206,15 @@ def missed_modes(
     Returns: A doubt, if the draws hold next to nothing of some mode.
     """
     found = (modes.distances(z) < NEAR * z.shape[1]) @ weight
-    missed = int(((modes.share > SEEN_MASS) & (found < FOUND * modes.share)).sum())
-    return (
-        f"The draws hold next to nothing of {missed} of {len(found)} modes that an "
-        "optimiser found.",
-    ) * bool(missed)
+    missed = (modes.share > SEEN_MASS) & (found < FOUND * modes.share)
+    if not missed.any():
+        return ()
+    share = float(modes.share[missed].sum())
+    text = (
+        f"The draws hold next to nothing of {missed.sum()} of {len(found)} modes that "
+        f"an optimiser found, with about {100 * share:.2g} % of the posterior."
+    )
+    return (Fault(text) if share > GRAVE_MASS else text,)
 
 
 def best_rung(rungs: list[Rung]) -> Rung:

@@ -25,6 +25,7 @@ from jsbi.diagnose.missing import find_missing as find_missing
 from jsbi.diagnose.misspecified import disagreement_test as disagreement_test
 from jsbi.diagnose.misspecified import discrepancy_test as discrepancy_test
 from jsbi.diagnose.misspecified import distance_test as distance_test
+from jsbi.diagnose.misspecified import evidence_test as evidence_test
 from jsbi.diagnose.misspecified import fit_test as fit_test
 from jsbi.diagnose.misspecified import posterior_spectra as posterior_spectra
 from jsbi.diagnose.misspecified import reconstruction_test as reconstruction_test

@@ -116,7 +116,7 @@ def known_goodness(
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     drawn = generator.poisson(expected, (simulations, len(expected)))
     every = np.concatenate([counts[None], drawn])
-    values = fit_statistics(every, expected[None], sizes, bands, expected)
+    values = fit_statistics(every, expected[None], sizes, bands)
     return _goodness(generator, values, False, 0, false_alarm)
 
 
@@ -184,7 +184,7 @@ def fitted_goodness(
     _check(simulations, false_alarm, failed)
     sizes, best = simulator.sizes, model[0]
     bands = equal_bands(best, sizes) if bands is None else bands
-    values = fit_statistics(every[known], model[known], sizes, bands, best)
+    values = fit_statistics(every[known], model[known], sizes, bands)
     return _goodness(generator, values, True, failed, false_alarm)
 
 
@@ -255,44 +255,59 @@ def fit_statistics(
     expected: Float[np.ndarray, "model bin"],
     sizes: Sequence[int],
     bands: Bands,
-    scale: Float[np.ndarray, " bin"],
 ) -> Float[np.ndarray, "spectrum statistic"]:
     """All statistics of `SIDES` for many spectra.
 
-    Kolmogorov-Smirnov's is the largest distance of the cumulative shares of counts
-    and model, times the root of the counts; the largest of several observations.
-    Anderson-Darling's is its weighted mean square; the sum of several observations.
-    The worst band has the largest excess of its C statistic, in standard deviations.
+    The C statistic is given as its excess over the exact expectation for the spectrum's
+    own model, in standard deviations: at few counts per bin the statistic itself
+    depends on how many counts there are more than on the fit. The worst band is that
+    with the largest such excess. Kolmogorov-Smirnov's is the largest distance of the
+    cumulative shares of counts and model, times the root of the counts; the largest of
+    several observations. Anderson-Darling's is its weighted mean square; the sum of
+    several observations. Runs are those of the signs of the residuals, less what as
+    many of each sign in any order have, in standard deviations; the sum of several
+    observations. The longest run is given as -ln of how many as long as it are expected
+    for such shares of signs; the largest of several observations.
 
     Args:
         counts: Of each spectrum.
         expected: Of the model of each spectrum, or of one model for all.
         sizes: Bins of each observation.
         bands: For the worst band.
-        scale: Expected counts that set the scale of the worst band.
 
-    Source: Choulakian, Lockhart & Stephens (1994), Canadian Journal of Statistics 22,
-        125, for cumulative statistics of binned counts.
+    Source: Kaastra (2017), A&A 605, A51, for the C statistic; Choulakian, Lockhart &
+        Stephens (1994), Canadian Journal of Statistics 22, 125, for cumulative
+        statistics of binned counts; Wald & Wolfowitz (1940), Annals of Mathematical
+        Statistics 11, 147, for runs.
     """
     each = deviance(counts, expected)
-    mean, variance = bin_moments(scale)
-    spread = np.sqrt(np.maximum(bands.sum(variance), 1e-30))
-    worst = ((bands.sum(each) - bands.sum(mean)) / spread).max(1)
+    mean, variance = _interpolated_moments(expected)
     cuts = np.cumsum(sizes)[:-1]
     pairs = zip(np.split(counts, cuts, 1), np.split(expected, cuts, 1), strict=True)
     parts = [_ordered_statistics(*pair) for pair in pairs]
     distance, square, runs, longest = zip(*parts, strict=True)
     return np.stack(
         [
-            each.sum(1),
+            (each - mean).sum(1) / _root(variance.sum(1)),
             np.max(distance, axis=0),
             np.sum(square, axis=0),
             np.sum(runs, axis=0),
             np.max(longest, axis=0),
-            worst,
+            (bands.sum(each - mean) / _root(bands.sum(variance))).max(1),
         ],
         1,
     )
+
+
+def _root(variance: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(variance, 1e-30))
+
+
+def _interpolated_moments(expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `bin_moments`, of many models; good to 1e-5."""
+    place = np.log(np.clip(expected, 1e-12, None))
+    grid = np.linspace(place.min(), max(place.max(), place.min() + 1), 4000)
+    return tuple(np.interp(place, grid, column) for column in bin_moments(np.exp(grid)))
 
 
 def _ordered_statistics(
@@ -309,7 +324,29 @@ def _ordered_statistics(
     weight = np.where(spread > 1e-12, share / np.maximum(spread, 1e-12), 0.0)
     square = (weight * apart**2 / scale).sum(1)
     above = counts > expected
-    return distance, square, count_runs(above), longest_run(above)
+    return distance, square, _excess_of_runs(above), _surprise_of_longest(above)
+
+
+def _excess_of_runs(
+    sign: Bool[np.ndarray, "spectrum bin"],
+) -> Float[np.ndarray, " spectrum"]:
+    """Runs less their mean over all orders of the signs, in standard deviations."""
+    number, ups = sign.shape[1], sign.sum(1)
+    mixed = 2.0 * ups * (number - ups) / number
+    variance = mixed * (mixed - 1) / max(number - 1, 1)
+    return (count_runs(sign) - 1 - mixed) / np.sqrt(np.where(variance > 0, variance, 1))
+
+
+def _surprise_of_longest(
+    sign: Bool[np.ndarray, "spectrum bin"],
+) -> Float[np.ndarray, " spectrum"]:
+    """-ln of the expected number of runs as long as the longest, of either sign."""
+    number = sign.shape[1]
+    share = np.clip(sign.mean(1), 0.5 / number, 1 - 0.5 / number)
+    return np.maximum(
+        -_longest_of(sign) * np.log(share) - np.log(number * (1 - share)),
+        -_longest_of(~sign) * np.log(1 - share) - np.log(number * share),
+    )
 
 
 def count_runs(
@@ -323,9 +360,16 @@ def longest_run(
     sign: Bool[np.ndarray, "spectrum bin"],
 ) -> Float[np.ndarray, " spectrum"]:
     """Length of the longest run of equal signs in each row."""
-    length = longest = np.ones(len(sign))
-    for same in (sign[:, 1:] == sign[:, :-1]).T:
-        length = np.where(same, length + 1, 1.0)
+    return np.maximum(_longest_of(sign), _longest_of(~sign))
+
+
+def _longest_of(
+    sign: Bool[np.ndarray, "spectrum bin"],
+) -> Float[np.ndarray, " spectrum"]:
+    """Length of the longest run of true values in each row."""
+    length = longest = np.zeros(len(sign))
+    for here in sign.T:
+        length = np.where(here, length + 1, 0.0)
         longest = np.maximum(longest, length)
     return longest
 

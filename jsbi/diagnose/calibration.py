@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -10,9 +11,10 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import binom, norm
 
 from jsbi.diagnose.uniformity import (
+    POINTS,
     distribution,
     holm,
-    uniform_band,
+    power,
     uniformity,
 )
 from jsbi.posterior import Posterior
@@ -22,6 +24,7 @@ LIKELIHOOD, DENSITY, TARP = QUANTITIES = ("log likelihood", "log posterior", "TA
 FALSE_ALARM = 0.01
 LEVELS = (0.68, 0.95)
 BOOTSTRAPS = 200
+FARTHEST = 10.0  # displacement that is looked for, in widths
 
 
 class Trial(NamedTuple):
@@ -192,15 +195,28 @@ class Calibration:
         )
 
     def displacement(self, false_alarm: float = FALSE_ALARM) -> float:
-        """How far off a parameter must be to be noticed in most cases.
+        """How far off a parameter must be to be noticed in half of all cases.
 
-        In widths of normal posteriors, all displaced alike.
+        In widths of normal posteriors, all displaced alike; infinite if so few trials
+        cannot notice it.
 
         Args:
             false_alarm: As in `passed`.
         """
-        band = uniform_band(self.trials, false_alarm / len(self.quantities))
-        return float(norm.ppf(min(band.high[len(band.high) // 2], 1 - 1e-16)))
+        at = np.arange(POINTS + 1) / POINTS
+        share = false_alarm / len(self.quantities)
+
+        def noticed(distance: float) -> bool:
+            parts = np.diff(norm.cdf(norm.ppf(at) - distance))
+            return power(self.trials, share, parts) >= 0.5
+
+        low, high = 0.0, FARTHEST
+        if not noticed(high):
+            return math.inf
+        while high - low > 1e-3 * high:
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if noticed(middle) else (middle, high)
+        return high
 
     def central(self, level: float) -> Float[np.ndarray, " quantity"]:
         """Share of the truths in central intervals of such a probability."""
@@ -252,9 +268,14 @@ class Calibration:
             for level, each, least, most in zip(LEVELS, share, low, high, strict=True)
         )
         lines.append(f"regions of highest density of {regions}")
+        distance = self.displacement(false_alarm)
         lines.append(
-            f"so many trials, {self.trials:,}, notice a displacement by "
-            f"{self.displacement(false_alarm):.2g} widths in most cases"
+            f"so many trials, {self.trials:,}, notice "
+            + (
+                f"a displacement by {distance:.2g} widths in half of all cases"
+                if math.isfinite(distance)
+                else "no displacement, however large"
+            )
         )
         return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """Calibration before and after reweighting."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -66,13 +67,16 @@ class Compared:
         Args:
             false_alarm: As in `Calibration.passed`.
         """
+        least = {
+            name: each.displacement(false_alarm) for name, each in self.kinds.items()
+        }
         return {
             "spectra": self.spectra,
             "outcomes": self.outcomes,
             "failures": list(self.failures),
         } | {
             name: {
-                "displacement": each.displacement(false_alarm),
+                "displacement": least[name] if math.isfinite(least[name]) else None,
                 "coverage": dict(
                     zip(map(str, LEVELS), each.coverage(np.array(LEVELS)), strict=True)
                 ),

@@ -164,8 +164,11 @@ def rank_models(posteriors: Mapping[str, Posterior]) -> Ranking:
         posteriors: Posteriors with ln Z by the names of the models, at least one.
 
     Raises:
-        ValueError: If an evidence is not known, or the data differ.
+        ValueError: If there is no posterior, an evidence is not known, or the data
+            differ.
     """
+    if not posteriors:
+        raise ValueError("There must be at least one posterior to rank; got none.")
     names = sorted(posteriors, key=lambda name: -posteriors[name].log_evidence)
     best = posteriors[names[0]]
     factors = [bayes_factor(posteriors[n], best, (n, names[0])) for n in names]
@@ -186,7 +189,7 @@ def _check_evidence(name: str, posterior: Posterior) -> None:
         raise ValueError(
             f"A Bayes factor needs ln Z and its error of both models; that of {name} "
             f"is {posterior.log_evidence:g} +- {posterior.log_evidence_error:g}. Was "
-            'it made by chains? The methods "mixture", "network" and "nested" know it.'
+            'it made by chains? "mixture", "network", "smc" and "nested" know it.'
         )
 
 

@@ -95,12 +95,17 @@ class Missing:
     @property
     def sentence(self) -> str:
         """The finding in words."""
-        if not self.flagged:
-            return (
-                f"None of {len(self.additions)} additions makes the data e^"
-                f"{self.threshold:g} times as probable."
-            )
-        return f"The model probably lacks: {self.flagged[0].sentence}."
+        unknown = sum(math.isnan(each.log_bayes) for each in self.additions)
+        rest = f" The evidence of {unknown} is not known." if unknown else ""
+        if self.flagged:
+            return f"The model probably lacks: {self.flagged[0].sentence}.{rest}"
+        known = len(self.additions) - unknown
+        if not known:
+            return f"Nothing is known of what the model lacks.{rest}"
+        return (
+            f"None of {known} additions makes the data e^{self.threshold:g} times as "
+            f"probable.{rest}"
+        )
 
     def record(self) -> dict[str, Any]:
         """All numbers as plain values; JSON."""
@@ -230,6 +235,7 @@ def _candidates(
     simulator: Simulator, observations: Sequence[Observation], kinds: Collection[str]
 ) -> list[Candidate]:
     """Those of the kinds that are fitted without a search before."""
+    kinds = (kinds,) if isinstance(kinds, str) else kinds
     unknown = [name for name in kinds if name not in KINDS]
     if unknown:
         raise ValueError(

@@ -2,9 +2,9 @@
 
 Simulations of two kinds answer two questions. Those from a fitted posterior, of
 `posterior_spectra`: could the fitted model have made these data? They have seen the
-data, so that most tests on them reject too seldom; `fit_test` fits every simulation
-anew and does not. Those from a prior, of `source_spectra`: is this spectrum like those
-that a network was trained for? There a p-value is exact.
+data, so that most tests on them reject too seldom; `fit_test` and `evidence_test` fit
+every simulation anew and do not. Those from a prior, of `source_spectra`: is this
+spectrum like those that a network was trained for? There a p-value is exact.
 """
 
 import equinox as eqx
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from scipy.spatial.distance import cdist
 
-from jsbi.compress import AutoEncoder, Compressor, summarise
+from jsbi.compress import AutoEncoder, Compressor, fisher_information, summarise
 from jsbi.diagnose.bootstrap import fit_each
 from jsbi.diagnose.goodness import deviance
 from jsbi.diagnose.rank_test import Misspecification as Misspecification
@@ -268,11 +268,61 @@ def fit_test(
         z: Coordinates of each simulation, where its fit begins.
         simulated: Counts of each, from `posterior_spectra`.
 
+    Raises:
+        ValueError: If the model has no value where the fit to the observation ends.
+
     Source: parametric bootstrap; Kaastra (2017), A&A 605, A51, for the C statistic.
     """
-    best = posterior.z[int(np.argmax(posterior.log_likelihood))]
-    start = np.concatenate([best[None], z])
-    counts = np.concatenate([np.asarray(target.counts, np.float64)[None], simulated])
-    expected = fit_each(target.simulator, counts, start)[1]
+    counts, _, expected = _refitted(target, posterior, z, simulated)
     cstat = deviance(counts, expected).sum(1)
     return RankTest("C-stat of the best fit", float(cstat[0]), cstat[1:])
+
+
+def evidence_test(
+    target: Target,
+    posterior: Posterior,
+    z: Float[np.ndarray, "simulation dim"],
+    simulated: Float[np.ndarray, "simulation channel"],
+) -> RankTest:
+    """Is ln Z as high as those of spectra that the fitted model makes?
+
+    The statistic is what ln Z, by Laplace's approximation at the best fit, falls short
+    of the ln likelihood of the perfect fit: half the C statistic, and what the priors
+    cost. Observation and simulations are treated alike, so that the p-value does not
+    depend on how good the approximation is.
+
+    Args:
+        target: The posterior density.
+        posterior: Its posterior; its best draw is where the fit begins.
+        z: Coordinates of each simulation, where its fit begins.
+        simulated: Counts of each, from `posterior_spectra`.
+
+    Raises:
+        ValueError: If the model has no value where the fit to the observation ends.
+
+    Source: as `fit_test`; MacKay (1992), Neural Computation 4, 415, for the
+        approximation.
+    """
+    counts, ends, expected = _refitted(target, posterior, z, simulated)
+    information = fisher_information(target.simulator, jnp.asarray(ends, float))
+    _, log_det = np.linalg.slogdet(information + np.eye(ends.shape[1]))
+    deficit = 0.5 * (deviance(counts, expected).sum(1) + (ends**2).sum(1) + log_det)
+    return RankTest("ln Z deficit", float(deficit[0]), deficit[1:])
+
+
+def _refitted(
+    target: Target,
+    posterior: Posterior,
+    z: Float[np.ndarray, "simulation dim"],
+    simulated: Float[np.ndarray, "simulation channel"],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts, best fits and model counts of the observation, then of simulations."""
+    best = posterior.z[int(np.argmax(posterior.log_likelihood))]
+    counts = np.concatenate([np.asarray(target.counts, np.float64)[None], simulated])
+    ends, expected = fit_each(target.simulator, counts, np.concatenate([best[None], z]))
+    if not np.isfinite(expected[0]).all():
+        raise ValueError(
+            "The model must have a value at its best fit; the fit from the likeliest "
+            "draw ended where it has none."
+        )
+    return counts, ends, expected

@@ -94,7 +94,8 @@ class Predictive:
         """The table of bands, and the runs."""
         return (
             f"{self.bands}\nworst band: p-value "
-            f"{len(self.band_below) * self.band_p_value.min():.2g} after correction; "
+            f"{min(1.0, len(self.band_below) * self.band_p_value.min()):.2g} after "
+            "correction; "
             f"{self.runs} runs of residuals, expected {self.runs_expected:.1f}, "
             f"p-value {self.runs_p_value:.2g}; bins: p-value "
             f"{self.uniform_p_value:.2g}"

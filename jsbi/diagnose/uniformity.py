@@ -107,20 +107,49 @@ def _inside(trials: int, tail: float) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(10_000)
 def _p_value(trials: int, tail: float) -> float:
-    """Probability that the smallest tail probability is this or less.
-
-    Counts in equal parts are independent Poisson numbers, given their sum: paths of the
-    sum that stay inside are followed from end to end.
-    """
+    """Probability that the smallest tail probability is this or less."""
     first, last = _inside(trials, tail)
     if (last < first).any():
         return 1.0
-    step = poisson.pmf(np.arange(trials + 1), trials / POINTS)
-    state, offset = np.ones(1), 0
-    for low, high in zip(first, last, strict=True):
-        moved = np.convolve(state, step[: high - offset + 1])
-        state, offset = moved[low - offset : high - offset + 1], low
-    final = state @ step[trials - offset - np.arange(len(state))]
-    stay = final / poisson.pmf(trials, trials)
+    stay = _probability_inside(trials, first, last, np.full(POINTS, 1 / POINTS))
     # Between one tail and all of them; the difference to 1 has lost its digits there.
     return float(np.clip(1 - stay, 0.5 * tail, min(POINTS * tail, 1.0)))
+
+
+def _probability_inside(
+    trials: int, first: np.ndarray, last: np.ndarray, parts: np.ndarray
+) -> float:
+    """Probability that as many numbers as allowed lie below each end.
+
+    Counts in the parts are independent Poisson numbers, given their sum: paths of the
+    sum that stay inside are followed from end to end.
+
+    Args:
+        trials: How many numbers there are.
+        first: The least number below each inner end.
+        last: The greatest.
+        parts: Probability of each part of the interval.
+    """
+    count = np.arange(trials + 1)
+    equal = np.ptp(parts) == 0
+    means = trials * (parts[:1] if equal else parts)[:, None]
+    steps = np.broadcast_to(poisson.pmf(count, means), (POINTS, trials + 1))
+    state, offset = np.ones(1), 0
+    for low, high, step in zip(first, last, steps[:-1], strict=True):
+        moved = np.convolve(state, step[: high - offset + 1])
+        state, offset = moved[low - offset : high - offset + 1], low
+    final = state @ steps[-1][trials - offset - np.arange(len(state))]
+    return float(final / poisson.pmf(trials, trials))
+
+
+def power(trials: int, false_alarm: float, parts: Float[np.ndarray, " part"]) -> float:
+    """How often numbers that are not uniform are found out.
+
+    Args:
+        trials: How many numbers there are.
+        false_alarm: How often uniform ones are taken for others.
+        parts: Probability of each of `POINTS` equal parts of the interval.
+    """
+    band = uniform_band(trials, false_alarm)
+    first, last = (np.round(trials * end).astype(int) for end in (band.low, band.high))
+    return 1 - _probability_inside(trials, first, last, parts)

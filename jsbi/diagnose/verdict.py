@@ -2,6 +2,7 @@
 
 import math
 
+from jsbi.correct import Fault
 from jsbi.posterior import Posterior
 
 TRUSTED, USABLE, NOT_TRUSTED = VERDICTS = ("trusted", "usable", "not trusted")
@@ -41,13 +42,13 @@ def judge(
         surprise: P-value of the worst band or of the runs of residuals, corrected for
             their number.
         notes: Doubts that a rung reported about itself; each makes the result at most
-            usable.
+            usable, and a `Fault` not to be trusted.
 
     Returns: "trusted", "usable" or "not trusted", and a sentence per finding.
     """
     findings = [*_draws(posterior, enough), _fit(cstat, expected, sd)]
     findings.append(_predicted(surprise))
-    findings += [(1, note) for note in notes]
+    findings += [(2 if isinstance(note, Fault) else 1, str(note)) for note in notes]
     worst = max((level for level, _ in findings), default=0)
     return VERDICTS[worst], tuple(text for level, text in findings if level or text)
 

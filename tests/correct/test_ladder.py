@@ -20,7 +20,7 @@ from jsbi.correct import (
 )
 from jsbi.correct import rung as gates
 from jsbi.correct.network import cover
-from jsbi.correct.rung import missed_modes
+from jsbi.correct.rung import Fault, missed_modes
 from jsbi.estimate import Region
 from jsbi.progress import Progress
 from tests.targets import grid_answer, landscape_target, power_law_target, two_modes
@@ -184,6 +184,12 @@ def test_draws_that_hold_nothing_of_a_mode_are_doubted():
     even = np.full(1000, 1e-3)
     (doubt,) = missed_modes(modes, one, even)
     assert "1 of 2 modes" in doubt
+    assert isinstance(doubt, Fault)
+    light = dataclasses.replace(modes, log_mass=np.array([0.0, np.log(0.05)]))
+    heavier = int(np.linalg.norm(modes.z[0] - one.mean(0)) > 1)
+    (doubt,) = missed_modes(light, (one, two)[heavier], even)
+    assert "with about 4.8 % of the posterior" in doubt
+    assert not isinstance(doubt, Fault)
     assert missed_modes(modes, np.concatenate([one, two]), np.tile(even, 2) / 2) == ()
 
 

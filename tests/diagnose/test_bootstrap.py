@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import binom, kstest, kstwobign, norm
@@ -19,8 +20,10 @@ from jsbi.diagnose.bootstrap import (
 )
 from jsbi.diagnose.goodness import cstat_moments, equal_bands
 from jsbi.diagnose.uniformity import holm
+from jsbi.instrument import Folder
 from jsbi.posterior import Posterior
-from tests.targets import power_law_target
+from jsbi.simulate import Simulator, Target
+from tests.targets import make_observation, power_law, power_law_target
 
 KS, AD, RUNS, LONGEST, WORST = range(1, 6)
 
@@ -28,7 +31,7 @@ KS, AD, RUNS, LONGEST, WORST = range(1, 6)
 def statistics(counts, expected, sizes=None):
     sizes = (len(expected),) if sizes is None else sizes
     bands = equal_bands(expected, sizes, 4)
-    return fit_statistics(counts, expected[None], sizes, bands, expected)
+    return fit_statistics(counts, expected[None], sizes, bands)
 
 
 def laplace(target, draws=400):
@@ -79,6 +82,61 @@ def test_changes_of_sign_of_a_fair_coin_are_binomial():
     np.testing.assert_allclose(share, binom.pmf(np.arange(12), 11, 0.5), atol=0.015)
 
 
+def test_runs_and_the_c_statistic_do_not_depend_on_how_many_counts_there_are():
+    """Of true models, from bins that are mostly empty to bins that rarely are."""
+    generator = np.random.default_rng(10)
+    for level in (0.05, 0.3, 2.0):
+        counts = generator.poisson(level, (4000, 200)).astype(float)
+        found = statistics(counts, np.full(200, level))[:, [0, RUNS]]
+        np.testing.assert_allclose(found.mean(0), 0, atol=0.15)
+        np.testing.assert_allclose(found.std(0), 1, atol=0.1)
+
+
+def test_the_longest_run_is_told_by_how_many_of_its_length_are_expected():
+    sign = np.array([[1, 0, 1, 1, 1, 0, 0, 1]]) > 0
+    share = 5 / 8
+    expected = max(
+        -np.log(8 * share**3 * (1 - share)), -np.log(8 * (1 - share) ** 2 * share)
+    )
+    counts = np.where(sign, 3.0, 1.0)
+    found = statistics(counts, np.full(8, 2.0))[0, LONGEST]
+    assert found == pytest.approx(expected)
+
+
+def on_a_grid(target):
+    """The posterior of two parameters, as weighted places."""
+    axis = np.linspace(-4, 4, 61)
+    z = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    log_likelihood = target.log_likelihood(z)
+    log_weight = log_likelihood + target.log_prior(z)
+    return Posterior(
+        names=("a", "b"),
+        z=z,
+        values=z,
+        log_weight=log_weight - np.logaddexp.reduce(log_weight),
+        log_likelihood=log_likelihood,
+        effective_draws=1000.0,
+    )
+
+
+@pytest.mark.slow
+def test_p_values_of_faint_fits_are_uniform():
+    """At 0.15 counts per bin, where C-stat is mostly how many counts there are."""
+    model, prior = power_law()
+    folder = Folder(make_observation(exposure=2.0))
+    simulator = Simulator(prior, model, (folder,))
+    expected = np.asarray(simulator.expected_counts(jnp.array([0.1, 0.2])), float)
+    assert 0.05 < expected.mean() < 0.3
+    generator = np.random.default_rng(11)
+    found = []
+    for key in jax.random.split(jax.random.key(2), 80):
+        faint = Target(simulator, generator.poisson(expected).astype(float))
+        choices = {"simulations": 119, "false_alarm": 0.1}
+        found.append(fitted_goodness(key, faint, on_a_grid(faint), **choices).p_value)
+    p_values = [kstest(column, "uniform").pvalue for column in np.array(found).T]
+    assert holm(np.array(p_values)).min() > 1e-3
+
+
 def test_observations_are_cumulated_by_themselves():
     generator = np.random.default_rng(6)
     expected = np.concatenate([np.full(30, 5.0), np.full(20, 50.0)])
@@ -87,7 +145,7 @@ def test_observations_are_cumulated_by_themselves():
     one = statistics(counts[:, :30], expected[:30])
     other = statistics(counts[:, 30:], expected[30:])
     np.testing.assert_allclose(joint[:, KS], np.maximum(one[:, KS], other[:, KS]))
-    for column in (0, AD, RUNS):
+    for column in (AD, RUNS):
         np.testing.assert_allclose(joint[:, column], one[:, column] + other[:, column])
     np.testing.assert_allclose(
         joint[:, LONGEST], np.maximum(one[:, LONGEST], other[:, LONGEST])
@@ -165,7 +223,8 @@ def test_fitted_parameters_are_accounted_for():
     assert fitted.failed == 0
     assert not fitted.misfit
     lower = fitted.simulated[:, 0].mean() - known.simulated[:, 0].mean()
-    assert lower == pytest.approx(-2, abs=4 * known.simulated[:, 0].std() / 599**0.5)
+    sd = cstat_moments(expected)[1]
+    assert lower * sd == pytest.approx(-2, abs=4 * sd / 599**0.5)
     medians = (np.median(each.simulated, 0)[[KS, AD]] for each in (fitted, known))
     assert np.all(next(medians) < 0.8 * next(medians))
 

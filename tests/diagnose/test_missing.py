@@ -19,7 +19,7 @@ from jsbi.diagnose.additions import (
     with_line,
 )
 from jsbi.diagnose.line_scan import scan_energies, scan_lines
-from jsbi.diagnose.missing import false_alarms, find_missing
+from jsbi.diagnose.missing import Addition, Missing, false_alarms, find_missing
 from jsbi.instrument import EnergyGrid, Folder
 from jsbi.model import Gaussian, spectral_model
 from jsbi.posterior import Posterior
@@ -230,6 +230,17 @@ def test_what_is_added_to_a_shifted_energy_scale_is_seen():
     np.testing.assert_allclose(counts, same, rtol=1e-5)
     without = with_gain(base, observations).simulator.expected_counts(z[:2])
     assert float(counts.sum()) < 0.9 * float(without.sum())
+
+
+def test_what_is_not_known_is_not_called_absent():
+    known = Addition("a line", 0.5, 0.1, {}, None, "")
+    unknown = dataclasses.replace(known, name="an absorber", log_bayes=np.nan)
+    both = Missing((known, unknown), 3.0, ()).sentence
+    assert both.startswith("None of 1 additions")
+    assert both.endswith("The evidence of 1 is not known.")
+    assert Missing((unknown,), 3.0, ()).sentence.startswith("Nothing is known of")
+    flagged = dataclasses.replace(known, log_bayes=4.0)
+    assert "probably lacks: a line" in Missing((flagged, unknown), 3.0, ()).sentence
 
 
 def made(names, z, **numbers):

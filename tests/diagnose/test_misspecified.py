@@ -18,6 +18,7 @@ from jsbi.diagnose.misspecified import (
     disagreement_test,
     discrepancy_test,
     distance_test,
+    evidence_test,
     fit_test,
     posterior_spectra,
     reconstruction_test,
@@ -169,11 +170,12 @@ def test_spectra_of_the_posterior_are_poisson_around_its_draws(fitted):
     np.testing.assert_allclose(z.mean(0), posterior.weights @ posterior.z, atol=0.01)
 
 
-def test_fits_of_the_model_s_own_spectra_are_uniform(fitted):
+@pytest.mark.parametrize("test", [fit_test, evidence_test])
+def test_fits_of_the_model_s_own_spectra_are_uniform(test, fitted):
     target, posterior = fitted
     z, counts = posterior_spectra(jax.random.key(2), target, posterior, 360)
-    seen = fit_test(target, posterior, z[60:], counts[60:])
-    own = fit_test(target, posterior, z[:60], counts[:60])
+    seen = test(target, posterior, z[60:], counts[60:])
+    own = test(target, posterior, z[:60], counts[:60])
     p_values = [RankTest("", each, seen.simulated).p_value for each in own.simulated]
     assert kstest(p_values, "uniform").pvalue > 1e-3
     assert seen.p_value > 0.01
@@ -185,12 +187,30 @@ def test_a_fit_that_lacks_a_line_is_rejected(fitted):
     wrong[30] += 8 * np.sqrt(wrong[30])
     z, counts = posterior_spectra(jax.random.key(3), target, posterior, 99)
     other = Target(target.simulator, wrong)
-    test = fit_test(other, posterior, z, counts)
-    assert test.p_value == 0.01
+    assert fit_test(other, posterior, z, counts).p_value == 0.01
+    assert evidence_test(other, posterior, z, counts).p_value == 0.01
     # The fits are not worse than any draw, and the statistic is C.
     best = target.log_likelihood(posterior.z).max()
     right = fit_test(target, posterior, z[:2], counts[:2])
     assert -0.1 < -2 * best - right.observed < 1.0
+
+
+def test_the_deficit_is_that_of_ln_z(fitted):
+    target, posterior = fitted
+    z, counts = posterior_spectra(jax.random.key(4), target, posterior, 2)
+    found = evidence_test(target, posterior, z, counts)
+    perfect = perfect_log_likelihood(np.asarray(target.counts, np.float64))
+    assert found.observed == pytest.approx(perfect - posterior.log_evidence, abs=0.05)
+
+
+def test_a_fit_without_a_value_is_refused(fitted, monkeypatch):
+    target, posterior = fitted
+    nowhere = np.full((3, len(target.counts)), np.nan)
+    monkeypatch.setattr(
+        "jsbi.diagnose.misspecified.fit_each", lambda *_: (np.zeros((3, 2)), nowhere)
+    )
+    with pytest.raises(ValueError, match="must have a value at its best fit"):
+        fit_test(target, posterior, np.zeros((2, 2)), np.ones(nowhere[1:].shape))
 
 
 def test_spectra_of_a_source_are_exact_and_carry_their_context():

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from jsbi.correct import Fault
 from jsbi.diagnose import compare, judge
 from jsbi.posterior import Posterior
 
@@ -73,6 +74,20 @@ def test_a_misfit_is_named(posterior, cstat, verdict, side):
 def test_a_doubt_of_the_rung_makes_the_result_usable_at_most(posterior):
     found, reasons = judge(posterior, enough=1000.0, notes=("A mode.",), **GOOD_FIT)
     assert (found, reasons) == ("usable", ("A mode.",))
+
+
+def test_a_grave_doubt_makes_the_result_not_trusted(posterior):
+    fault = Fault("Half of it.")
+    found, reasons = judge(posterior, enough=1000.0, notes=(fault,), **GOOD_FIT)
+    assert (found, reasons) == ("not trusted", ("Half of it.",))
+
+
+@pytest.mark.parametrize("method", ["smc", "nested"])
+def test_populations_have_no_weights_to_judge(posterior, method):
+    changed = dataclasses.replace(posterior, method=method, pareto_k=np.nan)
+    assert judge(changed, enough=1000.0, **GOOD_FIT)[0] == "trusted"
+    weighted = dataclasses.replace(changed, method="mixture")
+    assert judge(weighted, enough=1000.0, **GOOD_FIT)[0] == "not trusted"
 
 
 def test_the_worst_finding_decides_and_all_are_told(posterior):
