@@ -26,6 +26,10 @@ from jsbi.simulate import Prior, Simulator, Target
 PHASES = ("total", "compile", "train", "adapt", "draw")
 METHODS = tuple(LADDERS)
 _PREDICTIVE_DRAWS = 32
+_RESTRICT = (
+    " Give another value, or restrict the prior with uniform, loguniform or "
+    "truncated_normal."
+)
 _PACKAGES = (
     "jsbi",
     "jax",
@@ -292,7 +296,7 @@ def check_parameters(model: Callable[..., Any], prior: Prior) -> None:
         )
     if isinstance(model, ExpressionModel):
         for name, ends in prior.reach().items():
-            model.check_limits(name, *ends)
+            model.check_limits(name, *ends, advice=_RESTRICT)
 
 
 def simulate(

@@ -226,11 +226,11 @@ BROKEN = {
         '"tbabs.nH" = -0.1\n"powerlaw.P',
         "between 0 and",
     ),  # noqa: E501
-    "prior outside limits": ("[0.0, 4.0]", "[-50.0, 4.0]", "reaches -50"),
+    "prior outside limits": ("[0.0, 4.0]", "[-50.0, 4.0]", "got -50"),
     "truth outside limits": (
         '"powerlaw.norm" = 1.2e-2',
         '"powerlaw.norm" = -1.0',
-        "reaches -1",
+        "got -1",
     ),  # noqa: E501
     "too small for float32": ("[1e-4, 1e-1]", "[1e-50, 1e-1]", "float32 can hold"),
     "tie to itself": (

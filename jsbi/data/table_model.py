@@ -69,7 +69,11 @@ class TableParameter:
             raise ValueError(
                 f"The limits of {self.name!r} must leave values to choose from; they "
                 f"are {minimum:g} to {maximum:g}"
-                + (f", the tabulated values {ends[0]:g} to {ends[1]:g}" * values.size)
+                + (
+                    f", the tabulated values {ends[0]:g} to {ends[1]:g}"
+                    if values.size
+                    else ""
+                )
                 + ". Another unit, or exchanged columns?"
             )
         middle = values[values.size // 2] if values.size else 0.5 * (low + high)

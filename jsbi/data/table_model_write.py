@@ -60,6 +60,12 @@ def write_table_model(
 
     Source: OGIP memo OGIP/92-009.
     """
+    for each in parameters:
+        if each.method == "log" and each.values[0] < 0:
+            raise ValueError(
+                f"The values of {each.name!r} are to be interpolated in the logarithm, "
+                f"so they must not be negative; got {each.values[0]:g}. 'linear'?"
+            )
     edges = np.asarray(energy_edges, np.float64)
     shape = (*(len(each.values) for each in parameters), max(len(edges) - 1, 0))
     table = TableModel(

@@ -125,7 +125,7 @@ def find_file(path: PathLike, purpose: str = "file") -> Path:
     """
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: the {purpose} must be a file; got a folder.")
+        raise IsADirectoryError(f"The {purpose} {path} is a folder; a file is needed.")
     packed = path.with_name(path.name + ".gz")
     unpacked = path.with_suffix("") if path.suffix == ".gz" else path
     for candidate in (path, packed, unpacked):

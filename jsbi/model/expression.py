@@ -1,5 +1,6 @@
 """XSPEC-like expressions, parsed into models and never evaluated as code."""
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -263,8 +264,13 @@ class ExpressionModel(eqx.Module):
             for parameter in component.parameters().values()
         }
 
-    def check_limits(self, name: str, *values: Any) -> None:
+    def check_limits(self, name: str, *values: Any, advice: str = "") -> None:
         """Check values of a parameter against XSPEC's hard limits.
+
+        Args:
+            name: The parameter.
+            values: The values.
+            advice: What to do if one lies outside, a sentence.
 
         Raises:
             ValueError: If one is no number, or lies outside.
@@ -272,13 +278,12 @@ class ExpressionModel(eqx.Module):
         parameter = self.parameters[name]
         for value in values:
             number = _number(name, value)
-            slack = 1e-6 * abs(number)  # of rounding
+            slack = 1e-6 * abs(number) if math.isfinite(number) else 0.0  # of rounding
             if not parameter.low - slack <= number <= parameter.high + slack:
-                ends = f"{parameter.low:g} and {parameter.high:g} {parameter.unit}"
+                unit = f" [{parameter.unit}]" if parameter.unit else ""
                 raise ValueError(
-                    f"{name!r} must be between {ends.rstrip()}; its prior or value "
-                    f"reaches {number:g}. Restrict a prior with uniform, loguniform or "
-                    "truncated_normal."
+                    f"{name!r} must be between {parameter.low:g} and "
+                    f"{parameter.high:g}{unit}; got {number:g}.{advice}"
                 )
 
     def _parts(self) -> Iterator[tuple[str, type[Component] | Table]]:

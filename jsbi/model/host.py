@@ -61,7 +61,8 @@ class HostModel:
         progress: Whether to draw a bar for each batch.
 
     Raises:
-        ValueError: If a choice is unknown, or the function takes no named parameters.
+        ValueError: If a choice is unknown, the function takes no named parameters, or
+            workers could not import it.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class HostModel:
             raise ValueError(f"`gives` must be 'photons' or 'counts'; got {gives!r}.")
         if workers < 0:
             raise ValueError(f"`workers` must not be negative; got {workers}.")
+        if workers:
+            _check_importable(function)
         self.names = _parameter_names(function, gives)
         self.function, self.gives = function, gives
         self.workers, self.progress = workers, progress
@@ -182,7 +185,6 @@ class HostModel:
     def _run(self, task: Callable, rows: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Spectra as they are made, each with the number of the first one's row."""
         if self.workers and len(rows) > 1:
-            _check_importable(self.function)
             return self._held.run(task, rows)
         return ((number, task(row)[None]) for number, row in enumerate(rows))
 
@@ -312,6 +314,12 @@ def _evaluate(
         raise ValueError(
             f"The function must return one number for each of the {bins} bins; got "
             f"shape {spectrum.shape} at {values}."
+        )
+    if (spectrum < 0).any():
+        place = int(np.argmin(spectrum))
+        raise ValueError(
+            "The function must not return negative numbers; got "
+            f"{spectrum[place]:g} in bin {place} at {values}."
         )
     return spectrum
 

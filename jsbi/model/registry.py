@@ -34,7 +34,13 @@ _BY_NAME = {component.xspec_name.lower(): component for component in COMPONENTS}
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """A sentence that names the nearest known word, or all if none is near."""
+    """A sentence that names the nearest known word, or all if none is near.
+
+    Those that begin with what was written, as XSPEC's abbreviations do, come first.
+    """
+    longer = [repr(word) for word in known if name and word.startswith(name)]
+    if longer:
+        return f"Did you mean {' or '.join(longer[:3])}?"
     near = difflib.get_close_matches(name, known, 3, 0.6)
     if near:
         # Of equals the one that begins alike: powerlaw, not zpowerlw, for powerlow.

@@ -109,7 +109,7 @@ def test_missing_file(ogip):
 
 
 def test_folder_instead_of_file(ogip):
-    expect("must be a file; got a folder", ogip.folder, error=IsADirectoryError)
+    expect("is a folder; a file is needed", ogip.folder, error=IsADirectoryError)
 
 
 def test_not_fits(ogip):

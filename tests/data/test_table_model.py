@@ -288,6 +288,9 @@ def test_what_cannot_be_a_table_is_refused(tmp_path):
     long = TableParameter("a_very_long_name", np.arange(2.0))
     with pytest.raises(ValueError, match="12 ASCII characters"):
         write_table_model(path, lambda **_: np.ones(3), [long], EDGES)
+    negative = TableParameter("x", np.array([-1.0, 2.0]), "log")
+    with pytest.raises(ValueError, match="'x' .* must not be negative; got -1"):
+        write_table_model(path, lambda **_: np.ones(3), [negative], EDGES)
     with pytest.raises(ValueError, match="at least two edges, increasing"):
         write_table_model(path, lambda **_: np.ones(3), [INDEX], EDGES[::-1])
     with pytest.raises(ValueError, match="must have shapes"):

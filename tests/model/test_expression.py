@@ -212,6 +212,9 @@ def test_what_cannot_be_read_is_shown_with_its_place(expression, message, column
     [
         ("powerlow", r"Unknown component 'powerlow'. Did you mean 'powerlaw'\?"),
         ("tbab*powerlaw", r"Unknown component 'tbab'. Did you mean 'tbabs'\?"),
+        ("gauss", r"Unknown component 'gauss'. Did you mean 'gaussian'\?"),
+        ("bb", r"Did you mean 'bbody' or 'bbodyrad'\?"),
+        ("tbas*powerlaw", r"Unknown component 'tbas'. Did you mean 'tbabs'\?"),
         ("powerlaw_2", "Unknown component 'powerlaw_2'. Did you mean 'powerlaw'"),
         ("xyzzy", "Unknown component 'xyzzy'. Known: .*bbody.*tbabs"),
         ("exec(powerlaw)", "Unknown component 'exec'"),
@@ -270,8 +273,10 @@ def test_unknown_parameters_are_refused_with_the_nearest(name, hint):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("tbabs.nH", -1.0, "between 0 and .* 1e22 / cm.2; .* reaches -1"),
-        ("powerlaw.PhoIndex", np.nan, "reaches nan"),
+        ("tbabs.nH", -1.0, r"between 0 and 1e\+06 \[1e22 / cm\^2\]; got -1"),
+        ("powerlaw.PhoIndex", np.nan, "got nan"),
+        ("powerlaw.PhoIndex", np.inf, "got inf"),
+        ("powerlaw.norm", np.inf, "got inf"),
         ("powerlaw.norm", "two", "must be a number; got 'two'"),
         ("powerlaw.norm", [1.0, 2.0], "must be a number"),
     ],

@@ -170,3 +170,21 @@ def test_a_threshold_in_a_bin_has_a_derivative(name, rest):
         truth = (middle(5.3 + step) - middle(5.3 - step)) / (2 * step)
         np.testing.assert_allclose(slope, truth, rtol=1e-6)
         assert slope > 0.1
+
+
+def test_the_core_of_a_deep_narrow_line_is_black_not_negative_in_float32():
+    """Depth 33 on bins of half a sigma, and many more lines."""
+    edges = np.arange(0.95, 1.1, 1e-3, np.float32)
+    generator = np.random.default_rng(0)
+    lines = [(1.046, 2.25e-3, 0.184)]
+    lines += list(zip(*np.exp(generator.uniform(-7, -2, (3, 20))), strict=True))
+    spectrum = eqx.filter_jit(lambda line, grid: line(grid))
+    component = find_component("gabs")
+    for energy, sigma, strength in lines:
+        case = np.float32([max(energy, 1.0), sigma, strength]).tolist()
+        single = spectrum(component(*case), EnergyGrid(edges))
+        with jax.enable_x64(True):
+            double = spectrum(component(*case), EnergyGrid(edges))
+        assert np.all(np.asarray(single) >= 0)
+        seen = np.asarray(double) > 1e-6
+        np.testing.assert_allclose(single[seen], double[seen], rtol=1e-4)

@@ -467,11 +467,14 @@ def test_a_function_without_parameters_is_refused():
 
 
 def test_workers_need_a_function_that_can_be_imported():
-    model = HostModel(lambda edges, index, norm: edges[1:], workers=2, progress=False)
-    rows, edges = np.ones((2, 2), np.float32), EDGES
-    rows[1] = 2
     with pytest.raises(ValueError, match="A lambda"):
-        model.evaluate(rows, edges, 100)
+        HostModel(lambda edges, index, norm: edges[1:], workers=2)
+
+
+def test_negative_photons_are_refused():
+    model = HostModel(lambda edges, norm: norm * np.diff(edges), progress=False)
+    with pytest.raises(ValueError, match="negative numbers; got -0.* in bin"):
+        model.evaluate(np.array([[-1.0]], np.float32), EDGES, len(EDGES) - 1)
 
 
 def test_spectra_of_another_length_are_refused():

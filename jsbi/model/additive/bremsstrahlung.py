@@ -29,11 +29,11 @@ class VariableBremsstrahlung(Component, SpectralModel):
     above 0.1358 Z^2 keV, else the table of Kurucz. They jump at these temperatures, as
     those of XSPEC.
 
-    Integrated over the bin, where XSPEC takes the trapezoid of its edges. The Gaunt
-    factors are smooth in energy: they differ from the polynomials of XSPEC, which jump,
-    by less than 0.3 %, and from its linear interpolation of the table by up to 2.5 %
-    between tabulated values, where cubics meet the polynomials. There is no end at
-    50 kT.
+    Integrated over the bin, where XSPEC takes the trapezoid of its edges. The table is
+    joined by straight lines in the logarithms, as by XSPEC; its values are coarse, and
+    within 2 % of the exact thermal average. The Gaunt factors are smooth in energy:
+    they differ from the polynomials of XSPEC, which jump, by less than 0.35 %. There is
+    no end at 50 kT.
 
     Source: Kellogg, Baldwin & Koch (1975), ApJ 199, 299; Karzas & Latter (1961),
     ApJS 6, 167; XSPEC manual, `vbremss`.

@@ -69,8 +69,12 @@ def _mean_of_wide_bins(
     passed = jnp.diff(
         _integral_from_zero(lambda x: jnp.exp(-optical_depth(x)), distance)
     )
-    inside = jnp.diff(jnp.clip(distance, -_KNOTS[-1], _KNOTS[-1]))
-    passed = jnp.maximum(passed, 0.0) + (width - inside)
+    # Only where a bin reaches beyond the last knot: else the difference is rounding.
+    end = _KNOTS[-1].item()
+    beyond = (distance[:-1] < -end) | (distance[1:] > end)
+    inside = jnp.diff(jnp.clip(distance, -end, end))
+    outside = jnp.where(beyond, jnp.maximum(width - inside, 0.0), 0.0)
+    passed = jnp.maximum(passed, 0.0) + outside
     return jnp.where(absorbed > 0.5 * width, passed, width - absorbed) / width
 
 
