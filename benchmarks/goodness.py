@@ -44,7 +44,7 @@ from jsbi.simulate import Target
 
 LEVELS = (0.1, 0.3, 1.0, 10.0, 100.0)  # mean counts per bin
 BINS = 100
-EXPOSURES = {"example": (0.1, 1.0), "epic_pn": (0.1, 1.0, 10.0)}
+EXPOSURES = {"example": (1e-3, 1e-2, 0.1, 1.0), "epic_pn": (0.1, 1.0, 10.0)}
 FALSE_ALARM = 0.05
 LINE = (2.0, 4.0, 6.0, 8.0)  # strength, in roots of the model counts under it
 DRAWS = 128
