@@ -49,6 +49,7 @@ FALSE_ALARM = 0.05
 LINE = (2.0, 4.0, 6.0, 8.0)  # strength, in roots of the model counts under it
 DRAWS = 128
 STARTS = 64
+COLUMNS = 4  # of panels
 COLOURS = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(SIDES)))
 
 
@@ -232,9 +233,9 @@ def power_row(
 @mpl.rc_context(STYLE)
 def draw(p_values: dict[str, np.ndarray]) -> Figure:
     """Distribution of the p-values of each setting, minus that of uniform ones."""
-    rows = math.ceil(len(p_values) / 5)
-    figure = new_figure(11, 2.5 * rows + 0.4, layout="constrained")
-    panels = figure.subplots(rows, 5, sharex=True, sharey="row", squeeze=False)
+    rows = math.ceil(len(p_values) / COLUMNS)
+    figure = new_figure(2.2 * COLUMNS, 2.5 * rows + 0.4, layout="constrained")
+    panels = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
     for axes, (name, values) in zip(panels.ravel(), p_values.items(), strict=False):
         band = kstwo.ppf(0.95, len(values))
         axes.fill_between([0, 1], -band, band, color=LIGHT_GREY, lw=0)
