@@ -121,6 +121,12 @@ class Multiplicative(eqx.Module):
             return Absorbed(self, other)
         if isinstance(other, Multiplicative):
             return Product((self, other))
+        if isinstance(other, Convolution):
+            raise TypeError(
+                "A convolution needs what it is to change, before it is multiplied: "
+                f"write {type(self).__name__}(...) * ({type(other).__name__}(...) * "
+                "model), with parentheses, which Python needs where XSPEC does not."
+            )
         return NotImplemented
 
 

@@ -94,7 +94,8 @@ class _Parser:
             self.position += 1
             return tree
         if token is None or not token[0].isalpha():
-            self.fail("expected a component or '('")
+            hint = ", or `constant` for a number" if _is_number(token) else ""
+            self.fail(f"expected a component or '('{hint}")
         self.position += 1
         if token.lower() in USES:
             return ("component", self.table(token.lower()))
@@ -337,6 +338,10 @@ class ExpressionModel(eqx.Module):
                     arguments[choice] = getattr(self, choice)
             parts[label] = component(**arguments)
         return _combine(self._tree, parts)
+
+
+def _is_number(token: str | None) -> bool:
+    return token is not None and token[0].isdigit()
 
 
 def _number(name: str, value: Any) -> float:

@@ -10,8 +10,10 @@ from jsbi.model import (
     BlackBodyRad,
     Constant,
     Gaussian,
+    GaussianSmoothing,
     Phabs,
     PowerLaw,
+    SpectralModel,
     TBabs,
     evaluate,
     spectral_model,
@@ -185,8 +187,8 @@ def test_a_model_is_differentiable_in_its_named_parameters():
         ("((powerlaw)", "unbalanced '('", 1),
         ("powerlaw)", "unbalanced ')'", 9),
         ("tbabs*(powerlaw))", "unbalanced ')'", 17),
-        ("2*powerlaw", "expected a component or '('", 1),
-        ("powerlaw*2", "expected a component or '('", 10),
+        ("2*powerlaw", "expected a component or '(', or `constant` for a number", 1),
+        ("powerlaw*2", "expected a component or '(', or `constant` for a number", 10),
         ("powerlaw 2", "unexpected '2'", 10),
         ("powerlaw - bbody", "unexpected '-'", 10),
         ("tbabs*(powerlaw - bbody)", "unexpected '-'", 17),
@@ -304,3 +306,10 @@ def test_unknown_abundances_are_refused_when_the_model_is_made():
 def test_components_combine_by_the_same_algebra(combine):
     with pytest.raises(TypeError):
         combine()
+
+
+def test_a_convolution_between_a_factor_and_a_model_needs_parentheses():
+    smooth, model = GaussianSmoothing(0.1, 0.0), PowerLaw()
+    with pytest.raises(TypeError, match=r"write TBabs\(...\) \* \(GaussianSmoothing"):
+        TBabs() * smooth * model
+    assert isinstance(TBabs() * (smooth * model), SpectralModel)
