@@ -101,7 +101,9 @@ def _legend() -> str:
         "to four deviations of what so few draws scatter. A method is *sound* on a "
         "case if all its fits were made, all are trusted and all are right; where no "
         "reference may judge, trusted and not known to be wrong. Where the reference "
-        "is by `auto`, only the agreement of the others with it is independent."
+        "is by `auto`, only the agreement of the others with it is independent. In the "
+        "figures what is not sound is hollow, and what never gave a trusted answer "
+        "stands at the time of its first."
     )
 
 

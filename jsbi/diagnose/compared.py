@@ -55,6 +55,7 @@ class Compared:
         passed = "" if self.before.passed(false_alarm) else "not "
         return "\n".join(
             [
+                "after reweighting:",
                 self.after.table(false_alarm),
                 f"before reweighting: {passed}calibrated",
                 self.before.table(false_alarm),
