@@ -160,9 +160,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         "",
         "`python -m benchmarks.components`: relative differences from XSPEC 12.9.1 in",
         "float64, of all bins above 1e-6 of the peak; the largest one of float32 from",
-        "float64 there, at parameters that float32 holds; seconds to compile a batch of",
-        "1000 sets of parameters on 2000 bins, sets per second, and how many times a",
-        "power law's time they take.",
+        "float64 there, at parameters that float32 holds; seconds to compile a batch",
+        "of 1000 sets of parameters on 2000 bins, sets per second, and how many times",
+        "a power law's time they take.",
         "The power law is timed beside each, since the machine has two busy cores.",
         "",
         "| component | median | 99 % | largest | float32 | compile [s] | per s | "

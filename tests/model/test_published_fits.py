@@ -70,20 +70,26 @@ def best_fit(spectrum, photons, start):
     return 2 * fit.cost, fit.x
 
 
-def test_power_law_and_disk(spectrum):
-    """The published disk is `E * diskbb`, read off XSPEC's plot of the components."""
+def power_law_and_disk(by_energy):
+    """Photons of `tbabs*(powerlaw+diskbb)`, the disk times the energy or not."""
 
     def photons(grid, values):
         column, index, norm, kT, disk_norm = values
         absorber = spectral["tbabs"](**{"tbabs.nH": column})
         power_law = {"powerlaw.PhoIndex": index, "powerlaw.norm": norm}
         disk = {"diskbb.Tin": kT, "diskbb.norm": 1e5 * disk_norm}
-        energy = 0.5 * (grid.edges[1:] + grid.edges[:-1])
+        factor = 0.5 * (grid.edges[1:] + grid.edges[:-1]) if by_energy else 1.0
         return absorber(grid) * (
             spectral["powerlaw"](**power_law)(grid)
-            + energy * spectral["diskbb"](**disk)(grid)
+            + factor * spectral["diskbb"](**disk)(grid)
         )
 
+    return photons
+
+
+def test_the_published_disk_is_multiplied_by_the_energy(spectrum):
+    """It was read off XSPEC's plot of the components, which shows E * diskbb."""
+    photons = power_law_and_disk(by_energy=True)
     published = np.array([0.09136439, 1.59763896, 6.25158218, 0.23975053, 2.87698701])
     error = np.array([0.00472511, 0.00704034, 0.07408392, 0.00466251, 0.380539294])
     assert len(spectrum[1]) == 235
@@ -92,6 +98,16 @@ def test_power_law_and_disk(spectrum):
     folder, counts, errors = spectrum
     residual = (folder(photons(folder.grid, jnp.asarray(published))) - counts) / errors
     assert np.sum(residual**2) == pytest.approx(643.872328, rel=0.02)
+
+
+def test_the_plain_disk_fits_better_with_more_absorption(spectrum):
+    """There is no published fit of it; the power law must hardly depend on the disk."""
+    photons = power_law_and_disk(by_energy=False)
+    statistic, found = best_fit(spectrum, photons, [0.1, 1.65, 6.5, 0.3, 1.0])
+    assert statistic == pytest.approx(540, rel=0.02)
+    assert found[1] == pytest.approx(1.59763896, abs=2 * 0.00704034)
+    assert found[0] == pytest.approx(0.122, abs=0.002)
+    assert found[3] == pytest.approx(0.285, abs=0.004)
 
 
 def test_comptonised_disk(spectrum):
