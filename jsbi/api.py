@@ -19,6 +19,7 @@ from jsbi.diagnose import judge
 from jsbi.diagnose.predictive import predictive_checks
 from jsbi.instrument import Folder
 from jsbi.model import ExpressionModel, SpectralModel, suggest
+from jsbi.model.host import host_errors
 from jsbi.posterior import Posterior, Report
 from jsbi.progress import Progress
 from jsbi.simulate import Prior, Simulator, Target
@@ -42,6 +43,7 @@ _PACKAGES = (
 )
 
 
+@host_errors()
 def infer(
     key: Key[Array, ""],
     observation: Observation | Sequence[Observation],
@@ -299,6 +301,7 @@ def check_parameters(model: Callable[..., Any], prior: Prior) -> None:
             model.check_limits(name, *ends, advice=_RESTRICT)
 
 
+@host_errors()
 def simulate(
     key: Key[Array, ""],
     observation: Observation,

@@ -21,6 +21,7 @@ from jsbi.estimate import (
     train_amortized,
 )
 from jsbi.instrument import Folder
+from jsbi.model.host import host_errors
 from jsbi.progress import Progress
 from jsbi.simulate import (
     Prior,
@@ -36,6 +37,7 @@ POOL_ELEMENTS = 100_000_000  # of all of them together, fit bins times spectra
 PACKAGES = ("jsbi", "jax", "equinox", "flowjax")  # that make the networks
 
 
+@host_errors()
 def amortize(
     key: Key[Array, ""],
     observation: Observation | Sequence[Observation] | Response,

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -31,6 +32,19 @@ from jsbi.model.host_store import SpectrumStore, open_store, origin
 UNSAVED = 10.0  # seconds of work that may be in memory alone
 _CHUNK = 64  # spectra that a worker process is asked for at a time,
 _PATIENCE = 2.0  # and seconds after which it gives back what it has of them
+_raised: list[Exception] = []  # what the last failure of a function was
+
+
+@contextlib.contextmanager
+def host_errors() -> Iterator[None]:
+    """Raise what a host model raised, rather than JAX's account of it."""
+    _raised.clear()
+    try:
+        yield
+    except jax.errors.JaxRuntimeError:
+        if not _raised:
+            raise
+        raise _raised.pop() from None
 
 
 class HostModel:
@@ -377,6 +391,15 @@ def _no_gradient(model: HostModel, bins: int, *unused: Any) -> Any:
 
 
 def _batch(model: HostModel, bins: int, row: Any, bounds: Any) -> np.ndarray:
+    """Spectra of a batch; what went wrong is kept for `host_errors`."""
+    try:
+        return _spectra(model, bins, row, bounds)
+    except Exception as error:
+        _raised[:] = [error]
+        raise
+
+
+def _spectra(model: HostModel, bins: int, row: Any, bounds: Any) -> np.ndarray:
     """Spectra of a batch; arguments that are no batch have axes of length 1."""
     rows = np.asarray(row)
     if bounds is None:

@@ -433,6 +433,21 @@ def example(tmp_path_factory):
 PRIOR = Prior({"index": Uniform(1.0, 3.0), "norm": LogUniform(1e-3, 1e3)})
 
 
+def test_what_the_function_raised_is_raised_by_inference(example):
+    with (
+        HostModel(fails_above, progress=False) as model,
+        pytest.raises(RuntimeError, match="^The function failed at {'index': "),
+    ):
+        infer(
+            jax.random.key(0),
+            example,
+            model,
+            Prior({"index": Uniform(6.0, 7.0), "norm": 1.0}),
+            method="nested",
+            progress=False,
+        )
+
+
 @pytest.mark.parametrize("method", ["nuts", "mixture", "smc", "transported"])
 def test_methods_that_need_gradients_say_so(example, method):
     model = HostModel(power_law, progress=False)
