@@ -413,4 +413,8 @@ def _models(_: argparse.Namespace) -> int:
             print(
                 "    {:<10} default {:<8g} from {:g} to {:g}  {}".format(*row) + frozen
             )
+    print(
+        "atable{FILE}, mtable{FILE}, etable{FILE}: table models; "
+        "`jsbi info FILE` lists their parameters"
+    )
     return 0
