@@ -16,6 +16,7 @@ from jsbi.api import make_report, name_of
 from jsbi.correct import (
     Rung,
     WeightedDraws,
+    all_doubts,
     best_rung,
     draw_many,
     judge_draws,
@@ -280,7 +281,7 @@ class AmortizedPosterior:
     ) -> tuple[Posterior, Report]:
         """The best posterior of a spectrum, and what speaks against it."""
         posterior = best_rung(rungs).posterior
-        notes = [doubt for rung in rungs for doubt in rung.doubts]
+        notes = list(all_doubts(rungs))
         if failure:
             notes.append(f"The adaptation failed: {failure}")
         lost = self.record.get("lost", 0.0)

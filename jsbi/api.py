@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from jsbi.correct import LADDERS, Rung, Training, best_rung, climb
+from jsbi.correct import LADDERS, Rung, Training, all_doubts, best_rung, climb
 from jsbi.data import Observation
 from jsbi.diagnose import judge
 from jsbi.diagnose.predictive import predictive_checks
@@ -155,8 +155,8 @@ def infer_target(
         training=training,
         budget=budget,
     )
-    doubts = tuple(doubt for rung in rungs for doubt in rung.doubts)
-    report = make_report(target, rungs, draws, (*doubts, *notes), observations)
+    notes = (*all_doubts(rungs), *notes)
+    report = make_report(target, rungs, draws, notes, observations)
     return dataclasses.replace(best_rung(rungs).posterior, report=report)
 
 
@@ -199,7 +199,7 @@ def make_report(
         target: The posterior density.
         rungs: All that were taken.
         draws: Effective draws that were asked for.
-        notes: Doubts, each of which makes the result at most usable.
+        notes: Doubts, each of which makes the result at most usable, or a fault.
         observations: Those of the target, or others of the same bins, which give the
             predictive checks their energies.
     """

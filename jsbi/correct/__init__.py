@@ -30,6 +30,7 @@ from jsbi.correct.network import train_proposal as train_proposal
 from jsbi.correct.network import transported_rung as transported_rung
 from jsbi.correct.rung import Fault as Fault
 from jsbi.correct.rung import Rung as Rung
+from jsbi.correct.rung import all_doubts as all_doubts
 from jsbi.correct.rung import best_rung as best_rung
 from jsbi.correct.rung import judge_draws as judge_draws
 from jsbi.correct.rung import judge_samples as judge_samples

@@ -223,3 +223,11 @@ def best_rung(rungs: list[Rung]) -> Rung:
     if passed:
         return passed[-1]
     return max(rungs, key=lambda r: (r.sound, r.posterior.effective_draws))
+
+
+def all_doubts(rungs: list[Rung]) -> tuple[str, ...]:
+    """The doubts of all rungs, of which only the best one's may be faults."""
+    best = best_rung(rungs)
+    return tuple(
+        doubt if rung is best else str(doubt) for rung in rungs for doubt in rung.doubts
+    )

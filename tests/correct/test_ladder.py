@@ -193,6 +193,21 @@ def test_draws_that_hold_nothing_of_a_mode_are_doubted():
     assert missed_modes(modes, np.concatenate([one, two]), np.tile(even, 2) / 2) == ()
 
 
+def test_the_fault_of_a_rung_is_only_a_doubt_about_the_next():
+    posterior = mixture_rung(
+        jax.random.key(0),
+        power_law_target(),
+        enough=500.0,
+        log_perfect=0.0,
+        progress=Progress(False),
+    ).posterior
+    missed = gates.judge_weighted(posterior, 500.0, (Fault("Half."),))
+    (doubt,) = gates.all_doubts([missed, gates.judge_weighted(posterior, 500.0)])
+    assert doubt == "Half."
+    assert not isinstance(doubt, Fault)
+    assert isinstance(gates.all_doubts([missed])[0], Fault)
+
+
 def test_a_region_is_widened_to_hold_every_mode():
     target = landscape_target(two_modes)
     modes = find_modes(jax.random.key(0), target)

@@ -161,9 +161,10 @@ class DiskLine(Component, SpectralModel):
     photons. Bins are good to 3e-5 of the peak, most to 1e-6, and in float32 to 1e-4 of
     the peak but for one that holds a jump, whose energy is rounded by 1e-7; if the
     radii differ by less than 1 % to 1e-3, and to 5e-3 where an emissivity that rises
-    outwards, over a hundred radii and more, is seen from within 5 degrees of the axis. XSPEC adds 99 rings of 90 parts, each spread
-    evenly over its energies: its numbers ripple by 1.3 % of the peak in bins of 0.24 %,
-    and by 27 % in bins of 0.5 eV. It also gives `norm` to what lies inside of the grid.
+    outwards, over a hundred radii and more, is seen from within 5 degrees of the axis.
+    XSPEC adds 99 rings of 90 parts, each spread evenly over its energies: its numbers
+    ripple by 1.3 % of the peak in bins of 0.24 %, and by 27 % in bins of 0.5 eV. It
+    also gives `norm` to what lies inside of the grid.
     Inclinations below 0.3 degrees count as that, disks whose radii differ by less than
     0.1 % as of that ratio.
 
