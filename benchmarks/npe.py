@@ -4,8 +4,7 @@ In the common way: 10,000 simulations from the prior, a masked autoregressive fl
 five transforms with the settings of the package, and the exact weights after it.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -16,7 +15,7 @@ from scipy.special import ndtri
 
 from benchmarks.case import Case
 from benchmarks.methods import Answer, Prepared
-from benchmarks.plain import EDGE, answer, log_perfect
+from benchmarks.plain import EDGE, answer, log_perfect, usual_promotion
 from jsbi.correct.draws import WeightedDraws, weigh
 from jsbi.correct.rung import weighted_posterior
 from jsbi.simulate import Target
@@ -82,7 +81,7 @@ def sbijax(case: Case, draws: int) -> Prepared:
             target.dimension, n_layers=TRANSFORMS, hidden_sizes=(HIDDEN, HIDDEN)
         )
         theta, y = (jnp.asarray(each, float) for each in (z, (counts - mean) / sd))
-        with _usual_promotion():
+        with usual_promotion():
             params, _ = train(key_train, npe(flow), {"theta": theta, "y": y})
         seen = jnp.asarray((np.asarray(target.counts) - mean) / sd, float)
         seen = jnp.tile(seen, (BATCH, 1))
@@ -96,7 +95,7 @@ def sbijax(case: Case, draws: int) -> Prepared:
             return drawn, flow.apply(params, None, method="log_prob", y=drawn, x=seen)
 
         def batch() -> WeightedDraws:
-            with _usual_promotion():
+            with usual_promotion():
                 drawn, log_density = propose(next(keys))
             z = np.asarray(drawn, np.float64)
             log_proposal = np.asarray(log_density, np.float64)
@@ -105,13 +104,6 @@ def sbijax(case: Case, draws: int) -> Prepared:
         return _answer(case, target, batch, draws, "npe-sbijax")
 
     return Prepared(solve)
-
-
-@contextlib.contextmanager
-def _usual_promotion() -> Iterator[None]:
-    """Types and ranks of arrays mix as JAX lets them unless told otherwise."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 def _answer(

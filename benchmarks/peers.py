@@ -7,7 +7,7 @@ from collections.abc import Callable
 from benchmarks.case import Case
 from benchmarks.methods import Prepared
 from benchmarks.npe import sbi, sbijax
-from benchmarks.samplers import emcee, numpyro, ultranest
+from benchmarks.samplers import emcee, jaxspec, numpyro, ultranest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,7 @@ PEERS = {
     "ultranest": Peer("ultranest", ultranest),
     "emcee": Peer("emcee", emcee),
     "numpyro": Peer("numpyro", numpyro),
+    "jaxspec": Peer("jaxspec", jaxspec),
     "npe-sbi": Peer("sbi", sbi),
     "npe-sbijax": Peer("sbijax", sbijax),
 }

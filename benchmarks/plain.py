@@ -4,9 +4,10 @@ Each sees jsbi's exact likelihood as a plain function of numpy arrays or of JAX,
 coordinates in which the prior is N(0, I), so that all answer the very same question.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import equinox as eqx
 import jax
@@ -59,3 +60,10 @@ def answer(
 def log_perfect(case: Case) -> float:
     """Log-likelihood of the perfect fit, which tools add to their evidence."""
     return sum(each.perfect_log_likelihood for each in case.observations)
+
+
+@contextlib.contextmanager
+def usual_promotion() -> Iterator[None]:
+    """Types and ranks of arrays mix as JAX lets them unless told otherwise."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield

@@ -23,7 +23,7 @@ NETWORKS = {"network", "smc", "transported nuts", "amortised"} | {
     "npe-sbi",
     "npe-sbijax",
 }
-CHAINS = {"nuts", "nuts, numpyro"}
+CHAINS = {"nuts", "nuts, numpyro", "nuts, jaxspec"}
 
 
 @dataclasses.dataclass(frozen=True)
