@@ -307,7 +307,8 @@ def _interpolated_moments(expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """As `bin_moments`, of many models; good to 1e-5."""
     place = np.log(np.clip(expected, 1e-12, None))
     grid = np.linspace(place.min(), max(place.max(), place.min() + 1), 4000)
-    return tuple(np.interp(place, grid, column) for column in bin_moments(np.exp(grid)))
+    mean, variance = bin_moments(np.exp(grid))
+    return np.interp(place, grid, mean), np.interp(place, grid, variance)
 
 
 def _ordered_statistics(
