@@ -117,7 +117,10 @@ def draw_scaling(
                     )
                     handles.setdefault(method, point)
         for row, label in enumerate(("seconds, compiled", "evaluations + simulations")):
-            panels[row, column].set(xscale="log", yscale="log")
+            axes = panels[row, column]
+            axes.set(xscale="log", yscale="log")
+            label_log_axis(axes.xaxis, *axes.get_xlim())
+            label_log_axis(axes.yaxis, *axes.get_ylim(), dense=True)
             if not column:
                 panels[row, column].set_ylabel(label)
         panels[1, column].set_xlabel(family)

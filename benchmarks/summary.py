@@ -201,6 +201,8 @@ def read_study(out: Path) -> Study:
         for path in sorted(out.glob(f"{REFERENCE}/*.json"))
     }
     found.sort(key=lambda each: (each["case"], ORDER.index(each["method"])))
+    # What never began does not know how large its problem is; the others do.
+    problems = {each["case"]: each["problem"] for each in found if "problem" in each}
     cases: dict[str, list[Summary]] = {}
     families: dict[str, dict[str, list[tuple[int, Summary]]]] = {}
     for result in found:
@@ -209,7 +211,7 @@ def read_study(out: Path) -> Study:
         family = head.removeprefix("scaling_")
         if head.startswith("scaling_") and family in FAMILIES:
             members = families.setdefault(family, {}).setdefault(summary.method, [])
-            grown = result.get("problem", {}).get(family, int(size))
+            grown = problems.get(result["case"], {}).get(family, int(size))
             members.append((grown, summary))
         else:
             cases.setdefault(summary.case, []).append(summary)
