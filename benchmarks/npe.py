@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from scipy.special import ndtri
 
 from benchmarks.case import Case
@@ -18,7 +19,7 @@ from benchmarks.methods import Answer, Prepared
 from benchmarks.plain import EDGE, answer, log_perfect, usual_promotion
 from jsbi.correct.draws import WeightedDraws, weigh
 from jsbi.correct.rung import weighted_posterior
-from jsbi.simulate import Target
+from jsbi.simulate import Simulator, Target
 from jsbi.weights import effective_draws
 
 SIMULATIONS = 10_000
@@ -138,12 +139,16 @@ def simulated_counts(
 
     Returns: [simulation, bin].
     """
-    fold = eqx.filter_jit(jax.vmap(target.simulator.expected_counts))
     expected = [
-        np.asarray(fold(jnp.asarray(part, target.counts.dtype)), np.float64)
+        _expected(target.simulator, jnp.asarray(part, target.counts.dtype))
         for part in np.split(z, range(1000, len(z), 1000))
     ]
-    return generator.poisson(np.concatenate(expected))
+    return generator.poisson(np.concatenate(expected).astype(np.float64))
+
+
+@eqx.filter_jit
+def _expected(simulator: Simulator, z: Array) -> Array:
+    return jax.vmap(simulator.expected_counts)(z)
 
 
 def _train_sbi(target: Target, generator: np.random.Generator) -> Any:

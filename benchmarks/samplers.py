@@ -153,10 +153,11 @@ def _run_numpyro(
         progress_bar=False,
     )
     fields = ("num_steps",)
-    chains.warmup(key, init_params=start, extra_fields=fields, collect_warmup=True)
-    steps = int(chains.get_extra_fields()["num_steps"].sum())
-    state: Any = chains.last_state
-    chains.run(state.rng_key, extra_fields=fields)
+    with usual_promotion():
+        chains.warmup(key, init_params=start, extra_fields=fields, collect_warmup=True)
+        steps = int(chains.get_extra_fields()["num_steps"].sum())
+        state: Any = chains.last_state
+        chains.run(state.rng_key, extra_fields=fields)
     steps += int(chains.get_extra_fields()["num_steps"].sum())
     return chains.get_samples(group_by_chain=True), steps
 
@@ -184,10 +185,8 @@ def jaxspec(case: Case, draws: int) -> Prepared:
 
         target = case.target()
         with usual_promotion():
-            model = _jaxspec_model(case)
-            samples, steps = _run_numpyro(
-                NUTS(model.numpyro_model), jax.random.key(seed), draws
-            )
+            kernel = NUTS(_jaxspec_model(case).numpyro_model)
+        samples, steps = _run_numpyro(kernel, jax.random.key(seed), draws)
         target.evaluations += steps
         places = [f"spectrum.whole_1.z{i}" for i in range(target.dimension)]
         z = np.stack([np.asarray(samples[each], np.float64) for each in places], -1)

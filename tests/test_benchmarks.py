@@ -428,6 +428,7 @@ def test_the_plain_likelihood_is_the_exact_one_for_any_number_of_points(case):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # what other tools warn of is theirs
 @pytest.mark.parametrize("name", PEERS)
 def test_every_other_tool_that_is_here_agrees_with_quadrature(name, case):
     peer = PEERS[name]
