@@ -29,6 +29,10 @@ PARAMETERS = ("posterior", "best")
 FITS = 64  # side by side; all wait for the slowest
 PASSES, ROUNDS = 6, 12  # passes, after which those that have not converged go on
 TOLERANCE = 1e-3  # of ln posterior, promised by the last step
+NO_VALUE = (
+    "The model must have a value at its best fit; the fit from the likeliest draw "
+    "ended where it has none."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,10 +180,7 @@ def fitted_goodness(
     model[1:] = np.where(finite, model[1:], np.nan)
     known = np.flatnonzero(np.isfinite(model).all(axis=1))
     if 0 not in known:
-        raise ValueError(
-            "The model must have a value at its best fit; the fit from the likeliest "
-            "draw ended where it has none."
-        )
+        raise ValueError(NO_VALUE)
     failed = len(every) - len(known)
     _check(simulations, false_alarm, failed)
     sizes, best = simulator.sizes, model[0]

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key
 from scipy.spatial.distance import cdist
 
 from jsbi.compress import AutoEncoder, Compressor, fisher_information, summarise
-from jsbi.diagnose.bootstrap import fit_each
+from jsbi.diagnose.bootstrap import NO_VALUE, fit_each
 from jsbi.diagnose.goodness import deviance
 from jsbi.diagnose.rank_test import Misspecification as Misspecification
 from jsbi.diagnose.rank_test import RankTest as RankTest
@@ -321,8 +321,5 @@ def _refitted(
     counts = np.concatenate([np.asarray(target.counts, np.float64)[None], simulated])
     ends, expected = fit_each(target.simulator, counts, np.concatenate([best[None], z]))
     if not np.isfinite(expected[0]).all():
-        raise ValueError(
-            "The model must have a value at its best fit; the fit from the likeliest "
-            "draw ended where it has none."
-        )
+        raise ValueError(NO_VALUE)
     return counts, ends, expected

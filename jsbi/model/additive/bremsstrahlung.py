@@ -30,10 +30,9 @@ class VariableBremsstrahlung(Component, SpectralModel):
     those of XSPEC.
 
     Integrated over the bin, where XSPEC takes the trapezoid of its edges. The table is
-    joined by straight lines in the logarithms, as by XSPEC; its values are coarse, and
-    within 2 % of the exact thermal average. The Gaunt factors are smooth in energy:
-    they differ from the polynomials of XSPEC, which jump, by less than 0.35 %. There is
-    no end at 50 kT.
+    joined by straight lines in the logarithms, as by XSPEC; its steps are coarse. The
+    Gaunt factors are smooth in energy: they differ from the polynomials of XSPEC, which
+    jump, by less than 0.35 %. There is no end at 50 kT.
 
     Source: Kellogg, Baldwin & Koch (1975), ApJ 199, 299; Karzas & Latter (1961),
     ApJS 6, 167; XSPEC manual, `vbremss`.
